@@ -1,0 +1,1 @@
+"""From a raw folder to a table one can trust."""

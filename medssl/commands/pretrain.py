@@ -1,0 +1,178 @@
+"""``medssl pretrain``: an encoder from volumes without labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl.commands.configuration import Configuration, load_configuration, pretrain_sections
+from medssl.commands.session import CommandSession
+
+if TYPE_CHECKING:
+    from medssl.methods.base import Method
+    from medssl.store.store import Store
+    from medssl.types import Picture
+    from medssl.weights.manifest import InputContract, TrainingRecord
+
+__all__ = ["pretrain"]
+
+
+def pretrain(
+    *,
+    config: Path | Mapping[str, Any],
+    data: Path,
+    out: Path,
+    overwrite: bool = False,
+    resume: bool = False,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+) -> Path:
+    """Pretrain an encoder on a store and export it.
+
+    Args:
+        config: A file of ``pipelines/pretrain``, or its content.
+        data: A store made by ``medssl prepare``.
+        out: The run folder: checkpoints, metrics, report and export.
+        overwrite: Replace a run that is there.
+        resume: Go on from the newest checkpoint that is whole.
+        overrides: Values that differ from the file, by dotted name.
+
+    Returns:
+        The export folder.
+
+    Raises:
+        ConfigError: If a key or value of the configuration is wrong.
+        StoreError: If the store is damaged.
+        TrainingError: If a loss is not finite.
+
+    Example:
+        medssl pretrain --config pipelines/pretrain/voco_ct.yaml --data store --out runs/voco
+    """
+    configuration = load_configuration(config, overrides, pretrain_sections())
+    options = {"config": configuration.to_dict(), "resume": resume}
+    with CommandSession(
+        "pretrain", out=out, overwrite=overwrite, resume=resume, options=options
+    ) as session:
+        return _run(session, configuration, Path(data), Path(out), resume=resume)
+
+
+def _run(
+    session: CommandSession, configuration: Configuration, data: Path, out: Path, *, resume: bool
+) -> Path:
+    from medssl.evaluation.monitor import CollapseMonitor
+    from medssl.report.pretrain import write_pretrain_report
+    from medssl.store.store import Store
+    from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
+    from medssl.training.trainer import RunSettings, train
+    from medssl.weights.export import try_export, write_export
+
+    settings = RunSettings(
+        configuration.settings(DataConfig),
+        configuration.settings(OptimConfig),
+        configuration.settings(TrainerConfig),
+    )
+    store = Store.open(data)
+    method = build_method(configuration, settings)
+    _say_padding(session, store, settings.data.patch)
+    text = configuration.to_yaml()
+    (out / "config.yaml").write_text(text, encoding="utf-8")
+    contract, training = _records(store, settings, method, text)
+    encoder = method.exported_encoder()
+    try_export(out, encoder, encoder=encoder, contract=contract, training=training)
+    every = settings.trainer.monitor_every
+    train(
+        method,
+        store=store,
+        volumes=store.ids,
+        places=method.places(),
+        settings=settings,
+        run=out,
+        resume=resume,
+        callbacks=[CollapseMonitor(every=every)] if every else [],
+    )
+    title = f"{method.name} on {training.volumes} volumes ({contract.modality})"
+    write_export(
+        out / "export", encoder, encoder=encoder, contract=contract, training=training, title=title
+    )
+    write_pretrain_report(out, _pictures(method, store, settings))
+    session.hash_output(out / "export" / "encoder.safetensors")
+    session.summary(
+        [f"{method.name} trained {encoder.name} for {settings.trainer.steps} steps"],
+        next_step="medssl finetune --config pipelines/finetune/segmentation.yaml "
+        f"--data DATASET --weights {out} --out runs/segmentation",
+    )
+    return out / "export"
+
+
+def build_method(configuration: Configuration, settings: Any) -> Method:
+    """Build the method and its encoder from a configuration, with the weights that its seed gives.
+
+    Args:
+        configuration: What :func:`load_configuration` returned.
+        settings: Its data and trainer sections.
+    """
+    import torch
+
+    from medssl.encoders import build_encoder
+    from medssl.methods import METHODS
+
+    patch = settings.data.patch
+    torch.manual_seed(settings.trainer.seed)
+    chosen = configuration.chosen("encoder")
+    encoder = build_encoder(
+        chosen.name, spatial_dims=len(patch), in_channels=1, patch=patch, **chosen.options
+    )
+    wanted = configuration.chosen("method")
+    return METHODS[wanted.name](encoder=encoder, patch=patch, **wanted.options)
+
+
+def _say_padding(session: CommandSession, store: Store, patch: Sequence[int]) -> None:
+    smaller = sum(
+        any(n < p for n, p in zip(store.facts(volume).shape, patch, strict=False))
+        for volume in store.ids
+    )
+    if smaller:
+        session.note(
+            f"{smaller} of {len(store.ids)} volumes are smaller than the patch {tuple(patch)} "
+            "along some axis; they are padded with their own lowest value"
+        )
+
+
+def _records(
+    store: Store, settings: Any, method: Method, config_text: str
+) -> tuple[InputContract, TrainingRecord]:
+    from medssl.weights.manifest import InputContract, TrainingRecord
+
+    rows = [store.row(volume) for volume in store.ids]
+    modalities = sorted({row["modality"] for row in rows})
+    contract = InputContract(
+        modality=modalities[0] if len(modalities) == 1 else "unknown",
+        recipe=store.recipe.to_dict(),
+        recipe_hash=store.recipe.hash,
+        patch=tuple(settings.data.patch),
+    )
+    training = TrainingRecord(
+        method=method.name,
+        steps=settings.trainer.steps,
+        seed=settings.trainer.seed,
+        volumes=len(rows),
+        patients=len({row["patient"] for row in rows}),
+        config_sha256=hashlib.sha256(config_text.encode()).hexdigest(),
+    )
+    return contract, training
+
+
+def _pictures(method: Method, store: Store, settings: Any) -> list[Picture]:
+    import torch
+
+    from medssl.training.datamodules import CropDataset, collate
+    from medssl.training.module import batch_generator
+
+    dataset = CropDataset(
+        store, store.ids, method.places(), settings.data.patch, seed=settings.trainer.seed + 1
+    )
+    batch = collate([dataset[number] for number in range(2)])
+    method = method.eval().cpu()
+    with torch.no_grad():
+        return method.pictures(batch, batch_generator(0, 0, torch.device("cpu")))

@@ -1,0 +1,18 @@
+"""One family of encoders a file, all under the contract of :mod:`medssl.encoders.base`."""
+
+from medssl.encoders.base import ENCODERS, Encoder, build_encoder, list_encoders
+from medssl.encoders.resenc import ResidualEncoder
+from medssl.encoders.resnet import ResNet
+from medssl.encoders.swin import Swin
+from medssl.encoders.vit import ViT
+
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "ResNet",
+    "ResidualEncoder",
+    "Swin",
+    "ViT",
+    "build_encoder",
+    "list_encoders",
+]

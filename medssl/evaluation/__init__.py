@@ -1,0 +1,1 @@
+"""Figures: metrics, probes, rank of features."""

@@ -1,0 +1,1 @@
+"""Files to and from :class:`medssl.types.Volume`; knows no torch."""

@@ -1,0 +1,79 @@
+"""What every reader of images promises, whatever the format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medssl.types import Modality, Shape, Volume
+
+__all__ = ["Source", "VolumeHeader", "VolumeReader", "plane_affine", "single_file"]
+
+Source = Path | Sequence[Path]
+"""A file, a folder that holds one DICOM series, or the files of one series."""
+
+
+@dataclass(frozen=True)
+class VolumeHeader:
+    """What is known of an image before its voxels are read.
+
+    Attributes:
+        format: The reader's name, as in the column ``format`` of a cohort.
+        shape: ``(X, Y, Z)`` or, for a planar image, ``(X, Y)``.
+        affine: ``(4, 4)``, voxel index to RAS+ millimetres.
+        dtype: Type of the values once read, as numpy spells it.
+        modality: What made the image, as far as the file says.
+        fixes: Repairs that reading makes, already known from the header.
+    """
+
+    format: str
+    shape: Shape
+    affine: npt.NDArray[np.float64]
+    dtype: str
+    modality: Modality = "unknown"
+    fixes: tuple[str, ...] = ()
+
+
+class VolumeReader(Protocol):
+    """One family of file formats.
+
+    Reading a header never touches the voxels. A file that is not a sound image raises
+    :class:`~medssl.errors.VolumeReadError` whose ``code`` is the reason of the quarantine table.
+    """
+
+    @property
+    def format(self) -> str:
+        """Name of the format in tables and messages."""
+
+    def can_read(self, source: Source) -> bool:
+        """Say whether this reader is the one; looks at names and first bytes only."""
+
+    def read_header(self, source: Source) -> VolumeHeader:
+        """Return shape, place and type."""
+
+    def read(self, source: Source) -> Volume:
+        """Return the voxels, checked to the last byte."""
+
+
+def single_file(source: Source) -> Path:
+    """Return the one file that a source is.
+
+    Raises:
+        TypeError: If it is a list of files: only DICOM series are.
+    """
+    if not isinstance(source, Path):
+        raise TypeError("only a DICOM series is a list of files; this format is one file")
+    return source
+
+
+def plane_affine(spacing_mm: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Return the affine of a planar image whose columns run to the left and rows to the feet side.
+
+    That is the LPS habit of DICOM and ITK for images that do not say how they lie.
+    """
+    return np.diag([-spacing_mm[0], -spacing_mm[1], 1.0, 1.0])

@@ -1,0 +1,92 @@
+"""The contract of a self-supervised method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from medssl.encoders.base import Encoder
+from medssl.registry import Registry
+from medssl.sampling.places import Sampler
+from medssl.training.module import TrainingModule
+from medssl.transforms.views import ViewRecipe
+from medssl.types import Batch, Losses, Picture, Shape
+
+__all__ = ["METHODS", "Method", "list_methods"]
+
+METHODS: Registry[type[Method]] = Registry("method")
+
+
+class Method(TrainingModule):
+    """A way of learning from volumes without labels.
+
+    A subclass says where crops come from (:meth:`places`), what is done to them (:meth:`views`) and
+    what is asked of the encoder (:meth:`loss`). It knows the encoder by its contract only, so that
+    the same file trains CNN and transformer, in 2D and 3D. It never reads a file, logs, seeds or
+    schedules.
+
+    Args:
+        encoder: What is trained.
+        patch: Edges of a crop in voxels.
+
+    Attributes:
+        name: The paper's name in lower case, as in configurations.
+        couples_samples: Whether the loss of one place depends on the others of its batch, so that
+            accumulating gradients over small batches is not the same as one large batch.
+    """
+
+    name: ClassVar[str]
+    couples_samples: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        METHODS.register(cls.name)(cls)
+
+    def __init__(self, *, encoder: Encoder, patch: Shape) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.patch = tuple(patch)
+
+    def places(self) -> Sampler:
+        """Return the sampler that says where in a volume to look."""
+        raise NotImplementedError
+
+    def views(self) -> ViewRecipe:
+        """Return what is done to the crops of a place before the loss sees them."""
+        raise NotImplementedError
+
+    def loss(
+        self, views: Sequence[Tensor], targets: Mapping[str, Tensor], generator: torch.Generator
+    ) -> Losses:
+        """Return the loss of one batch of views; a function of tensors alone.
+
+        Args:
+            views: As :meth:`views` made them, each ``(B * crops, C, *patch)``.
+            targets: What the sampler knows of the crops, each ``(B, …)``.
+            generator: Source of masks and other draws, on the device of the views.
+        """
+        raise NotImplementedError
+
+    def pictures(self, batch: Batch, generator: torch.Generator) -> list[Picture]:  # noqa: ARG002
+        """Return pictures of what was asked and answered, for the report of a run."""
+        return []
+
+    def exported_encoder(self) -> Encoder:
+        """Return the encoder that users get: the student's, unless a method says otherwise."""
+        return self.encoder
+
+    def make_views(self, batch: Batch, generator: torch.Generator) -> list[Tensor]:
+        """Cut and transform the crops of a batch as :meth:`views` says."""
+        return self.views()(batch.images, generator)
+
+    def compute_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
+        """Make the views of a batch and return the losses."""
+        return self.loss(self.make_views(batch, generator), batch.targets, generator)
+
+
+def list_methods() -> list[str]:
+    """Return the names of all methods."""
+    return list(METHODS)

@@ -1,0 +1,1 @@
+"""From the table to normalised volumes on disk, read crop by crop."""

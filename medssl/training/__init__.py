@@ -1,0 +1,1 @@
+"""Lightning's side: loaders, optimiser, schedules, checkpoints, callbacks."""

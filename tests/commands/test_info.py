@@ -1,0 +1,28 @@
+"""What an installation has and what a machine can do."""
+
+from __future__ import annotations
+
+from medssl.commands.info import cache_folder, info
+
+
+def test_info_shows_versions_devices_codecs_and_folders(capsys):
+    found = info()
+    said = capsys.readouterr().out
+    assert list(found) == ["versions", "devices", "DICOM codecs", "folders"]
+    assert found["versions"]["medssl"] in said
+    assert "cores" in found["devices"]["cpu"]
+    assert found["DICOM codecs"]["RLE"].startswith("yes")
+    assert all(value.startswith(("yes", "no; pip")) for value in found["DICOM codecs"].values())
+
+
+def test_info_counts_the_parameters_of_encoders():
+    found = info(encoders=True)["encoders"]
+    assert "M parameters" in found["resnet18"]
+
+
+def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDSSL_HOME", str(tmp_path / "zoo"))
+    assert cache_folder() == tmp_path / "zoo"
+    monkeypatch.delenv("MEDSSL_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "medssl"

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from medssl.transforms.separable import (
+    along_axes,
+    coarse_matrix,
+    gaussian_matrix,
+    smooth_field,
+    spline_knots,
+)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_each_axis_meets_its_own_matrix():
+    image = torch.rand(2, 3, 4, 5, 6, generator=generator())
+    matrices = [
+        torch.rand(2, out, size, generator=generator(size))
+        for out, size in ((7, 4), (3, 5), (2, 6))
+    ]
+    expected = torch.einsum("bcxyz,bix,bjy,bkz->bcijk", image, *matrices)
+    torch.testing.assert_close(along_axes(image, matrices), expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_no_width_and_no_coarsening_are_exactly_the_identity(size):
+    assert torch.equal(gaussian_matrix(torch.zeros(1), size)[0], torch.eye(size))
+    assert torch.equal(coarse_matrix(torch.ones(1), size)[0], torch.eye(size))
+
+
+@pytest.mark.parametrize("size", [1, 5, 16])
+@pytest.mark.parametrize("factor", [1.0, 1.3, 2.0, 3.7, 40.0])
+def test_rows_of_a_coarsening_sum_to_one(size, factor):
+    matrix = coarse_matrix(torch.tensor([factor]), size)[0]
+    torch.testing.assert_close(matrix.sum(dim=1), torch.ones(size))
+    assert matrix.min() >= 0
+
+
+def test_a_spline_keeps_what_is_constant_and_what_is_linear():
+    constant = smooth_field(torch.full((1, 1, 5, 6), 0.3), (20, 11))
+    torch.testing.assert_close(constant, torch.full((1, 1, 20, 11), 0.3))
+    ramp = smooth_field(torch.arange(6.0).view(1, 1, 6, 1).expand(1, 1, 6, 4), (30, 4))
+    steps = ramp[0, 0, :, 0].diff()
+    torch.testing.assert_close(steps, torch.full((29,), 0.1))
+
+
+def test_control_points_lie_about_as_far_apart_as_asked():
+    assert spline_knots(96, 24) == 4 + 3
+    assert spline_knots(10, 24) == 1 + 3
