@@ -33,7 +33,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed:embed", "one feature vector a volume"),
     "probe": ("probe:probe", "judge features by kNN, linear probe and rank"),
     "benchmark crops": ("benchmark:crops", "how fast this machine loads crops from a store"),
-    "benchmark step": ("benchmark:step", "how fast this machine trains a configuration"),
     "export": ("export:export", "hand weights over to other tools"),
     "verify": ("verify:verify", "check a cohort, a store, a run or an export end to end"),
     "info": ("info:info", "versions, devices, codecs, cache folder"),

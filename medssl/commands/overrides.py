@@ -54,9 +54,7 @@ def read_sections(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         where = f", line {place.line + 1}" if place is not None else ""
-        raise ConfigError(
-            f'"{path.name}"{where} is not YAML; check its indentation'
-        ) from error
+        raise ConfigError(f'"{path.name}"{where} is not YAML; check its indentation') from error
     if not isinstance(content, dict):
         raise ConfigError(f'"{path.name}" holds no sections; expected keys such as "trainer:"')
     return content

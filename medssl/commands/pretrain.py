@@ -13,6 +13,7 @@ from medssl.commands.session import CommandSession
 if TYPE_CHECKING:
     from medssl.methods.base import Method
     from medssl.store.store import Store
+    from medssl.training.trainer import RunSettings
     from medssl.types import Picture
     from medssl.weights.manifest import InputContract, TrainingRecord
 
@@ -50,28 +51,28 @@ def pretrain(
         medssl pretrain --config pipelines/pretrain/voco_ct.yaml --data store --out runs/voco
     """
     configuration = load_configuration(config, overrides, pretrain_sections())
+    from medssl.report.pretrain import write_pretrain_report
+
     options = {"config": configuration.to_dict(), "resume": resume}
+    out = Path(out)
     with CommandSession(
         "pretrain", out=out, overwrite=overwrite, resume=resume, options=options
     ) as session:
-        return _run(session, configuration, Path(data), Path(out), resume=resume)
+        _run(session, configuration, Path(data), out, resume=resume)
+    # after the session, whose record the report shows
+    write_pretrain_report(out, draw_pictures(out, Path(data)))
+    return out / "export"
 
 
 def _run(
     session: CommandSession, configuration: Configuration, data: Path, out: Path, *, resume: bool
-) -> Path:
+) -> None:
     from medssl.evaluation.monitor import CollapseMonitor
-    from medssl.report.pretrain import write_pretrain_report
     from medssl.store.store import Store
-    from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
-    from medssl.training.trainer import RunSettings, train
+    from medssl.training.trainer import train
     from medssl.weights.export import try_export, write_export
 
-    settings = RunSettings(
-        configuration.settings(DataConfig),
-        configuration.settings(OptimConfig),
-        configuration.settings(TrainerConfig),
-    )
+    settings = run_settings(configuration)
     store = Store.open(data)
     method = build_method(configuration, settings)
     _say_padding(session, store, settings.data.patch)
@@ -95,17 +96,27 @@ def _run(
     write_export(
         out / "export", encoder, encoder=encoder, contract=contract, training=training, title=title
     )
-    write_pretrain_report(out, _pictures(method, store, settings))
     session.hash_output(out / "export" / "encoder.safetensors")
     session.summary(
         [f"{method.name} trained {encoder.name} for {settings.trainer.steps} steps"],
         next_step="medssl finetune --config pipelines/finetune/segmentation.yaml "
         f"--data DATASET --weights {out} --out runs/segmentation",
     )
-    return out / "export"
 
 
-def build_method(configuration: Configuration, settings: Any) -> Method:
+def run_settings(configuration: Configuration) -> RunSettings:
+    """Return the sections that every run has."""
+    from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
+    from medssl.training.trainer import RunSettings
+
+    return RunSettings(
+        configuration.settings(DataConfig),
+        configuration.settings(OptimConfig),
+        configuration.settings(TrainerConfig),
+    )
+
+
+def build_method(configuration: Configuration, settings: RunSettings) -> Method:
     """Build the method and its encoder from a configuration, with the weights that its seed gives.
 
     Args:
@@ -140,7 +151,7 @@ def _say_padding(session: CommandSession, store: Store, patch: Sequence[int]) ->
 
 
 def _records(
-    store: Store, settings: Any, method: Method, config_text: str
+    store: Store, settings: RunSettings, method: Method, config_text: str
 ) -> tuple[InputContract, TrainingRecord]:
     from medssl.weights.manifest import InputContract, TrainingRecord
 
@@ -163,16 +174,28 @@ def _records(
     return contract, training
 
 
-def _pictures(method: Method, store: Store, settings: Any) -> list[Picture]:
+def draw_pictures(run: Path, data: Path) -> list[Picture]:
+    """Return pictures of what a finished run was asked, and what it answers now.
+
+    Args:
+        run: The run folder, with its configuration and its checkpoints.
+        data: A store; crops that the run has not seen are cut from it.
+    """
     import torch
 
+    from medssl.store.store import Store
+    from medssl.training.checkpoint import AtomicCheckpointIO, newest_checkpoint
     from medssl.training.datamodules import CropDataset, collate
     from medssl.training.module import batch_generator
 
-    dataset = CropDataset(
-        store, store.ids, method.places(), settings.data.patch, seed=settings.trainer.seed + 1
-    )
+    configuration = load_configuration(run / "config.yaml", (), pretrain_sections())
+    settings = run_settings(configuration)
+    method = build_method(configuration, settings)
+    checkpoint = newest_checkpoint(run / "checkpoints")
+    if checkpoint is not None:
+        method.load_state_dict(AtomicCheckpointIO().load_checkpoint(checkpoint)["state_dict"])
+    store, seed = Store.open(data), settings.trainer.seed + 1
+    dataset = CropDataset(store, store.ids, method.places(), settings.data.patch, seed=seed)
     batch = collate([dataset[number] for number in range(2)])
-    method = method.eval().cpu()
     with torch.no_grad():
-        return method.pictures(batch, batch_generator(0, 0, torch.device("cpu")))
+        return method.eval().pictures(batch, batch_generator(seed, 0, torch.device("cpu")))

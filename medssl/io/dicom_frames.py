@@ -94,6 +94,8 @@ def frames_of(path: Path, dataset: Dataset) -> tuple[Frame, ...]:
 
 def _stored_range(dataset: Dataset) -> tuple[int, int]:
     bits = int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 16)
+    if not 1 <= bits <= 64:
+        raise ValueError(f"a pixel of {bits} bits")
     if dataset.get("PixelRepresentation") == 1:
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     return 0, 2**bits - 1

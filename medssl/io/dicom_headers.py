@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from medssl.io.dicom_frames import Frame, frames_of
 from medssl.io.soundness import refuse, verdicts
@@ -71,8 +71,8 @@ _LOSSY_SYNTAXES = {
     *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91, 93, 203)),
 }
 DAMAGE = (
-    *(InvalidDicomError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError),
-    *(RecursionError, IndexError, OverflowError, LookupError, struct.error, zlib.error),
+    *(InvalidDicomError, BytesLengthException, ValueError, TypeError, AttributeError, LookupError),
+    *(NotImplementedError, RecursionError, OverflowError, struct.error, zlib.error),
 )
 """What pydicom raises over bytes that are not what they should be."""
 

@@ -179,7 +179,8 @@ def _slice(
     planar: bool,
 ) -> FileDataset:
     content = hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
-    instance = _uid(common.SeriesInstanceUID, str(index), content)
+    scale = f"{common.RescaleSlope} {common.RescaleIntercept}"
+    instance = _uid(common.SeriesInstanceUID, str(index), scale, content)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = common.SOPClassUID
     meta.MediaStorageSOPInstanceUID = instance

@@ -70,6 +70,12 @@ def _open(path: Path) -> Image.Image:
             raise refuse(path, "not_an_image", "it does not start like a picture") from error
         except Image.DecompressionBombError as error:
             raise refuse(path, "too_large", "it declares too many pixels") from error
+        except (SyntaxError, ValueError) as error:
+            raise refuse(path, "corrupt", "its header is damaged") from error
+        except OSError as error:
+            if error.errno is not None:  # the system's refusal; pillow's own errors have no number
+                raise
+            raise refuse(path, "corrupt", "its header is damaged") from error
 
 
 def _header(path: Path, image: Image.Image) -> VolumeHeader:

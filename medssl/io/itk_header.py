@@ -121,7 +121,9 @@ def _meta(path: Path, file: BinaryIO) -> TextHeader:
         fields[name.strip().lower()] = value.strip()
         if name.strip() == "ElementDataFile":
             break
-    detached = fields.get("elementdatafile", "LOCAL")
+    if "elementdatafile" not in fields:
+        raise refuse(path, "corrupt", "its header does not say where the voxels are")
+    detached = fields["elementdatafile"]
     local = detached.upper() == "LOCAL"
     compressed = fields.get("compresseddata", "False").lower() == "true"
     ascii_values = fields.get("binarydata", "True").lower() == "false"

@@ -30,10 +30,9 @@ def masking_picture(volume: Tensor, hidden: Tensor, rebuilt: Tensor) -> list[Pic
     """
     pictures = []
     for image, mask, answer in list(zip(volume, hidden, rebuilt, strict=True))[:3]:
-        lowest = image.min()
         panels = (
             ("input", middle_slice(image)),
-            ("visible to the encoder", middle_slice(image.masked_fill(mask, lowest.item()))),
+            ("visible to the encoder", middle_slice(image.masked_fill(mask, float("nan")))),
             ("rebuilt", middle_slice(image.where(~mask, answer.to(image.dtype)))),
         )
         error = (answer - image)[mask.expand_as(image)].float().square().mean().sqrt()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medssl.phantom.bowel import draw_bowel
 from medssl.phantom.canvas import Canvas
-from medssl.phantom.chest import draw_chest, draw_trunk_vessels, lung
+from medssl.phantom.chest import draw_chest, draw_trunk_vessels, free_lung
 from medssl.phantom.lesions import draw_lesions
 from medssl.phantom.noise import Axes, stream
 from medssl.phantom.physique import draw_physique
@@ -35,6 +35,6 @@ def draw_anatomy(seed: int, axes: Axes, edge_mm: float) -> Canvas:
     organs = draw_viscera(canvas, stream(seed, "viscera"))
     draw_trunk_vessels(canvas)
     draw_skeleton(canvas)
-    hosts = {"liver": organs["liver"], "lung_right": lung(1), "lung_left": lung(-1)}
+    hosts = {"liver": organs["liver"], "lung_right": free_lung(1), "lung_left": free_lung(-1)}
     draw_lesions(canvas, hosts, stream(seed, "lesions"))
     return canvas

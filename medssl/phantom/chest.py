@@ -15,6 +15,7 @@ from medssl.phantom.shapes import (
     Shape,
     above_diaphragm,
     blend,
+    carve,
     ellipsoid,
     in_cavity,
     meet,
@@ -22,7 +23,7 @@ from medssl.phantom.shapes import (
     varied,
 )
 
-__all__ = ["draw_chest", "draw_trunk_vessels", "lung"]
+__all__ = ["draw_chest", "draw_trunk_vessels", "free_lung", "lung"]
 
 _AORTA: Final = tube(
     (-8, 22, 84, 15),
@@ -82,13 +83,19 @@ def lung(side: int) -> Shape:
 
     def beside_middle(points: Points) -> Array:
         root = np.exp((points.y + 32) ** 2 * np.float32(-1 / 1500))
-        found: Array = 9 + 15 * root - side * points.x
+        found: Array = 9 + 15 * root - side * points.x + np.float32(5 * (side < 0))
         return found
 
-    reach = ellipsoid((side * 68, -8, 35), (92, 125, 182))
+    # The left lung is the smaller one: it makes room for the heart.
+    reach = ellipsoid((side * 68, -8, 35), (92 if side > 0 else 87, 125, 182))
     low, high = (0.0, 170.0) if side > 0 else (-170.0, 0.0)
     middle = Shape(beside_middle, (low, -1e4, -1e4), (high, 1e4, 1e4))
     return meet(reach, in_cavity(0.5), above_diaphragm(2.5), middle, blend_mm=9)
+
+
+def free_lung(side: int) -> Shape:
+    """Return the part of a lung that no heart, however large, takes up."""
+    return carve(lung(side), ellipsoid((-16, 22, 60), (76, 58, 68)))
 
 
 def draw_chest(canvas: Canvas, generator: np.random.Generator) -> None:
@@ -121,8 +128,11 @@ def _draw_lung_vessels(canvas: Canvas, region: Region, side: int) -> None:
 
 def _draw_heart(canvas: Canvas, generator: np.random.Generator) -> None:
     """Draw the heart in its fat: muscle, then the blood of the four chambers."""
-    factor = np.exp(generator.normal(0.0, 0.07) + generator.normal(0.0, 0.03, 3))
-    shift = generator.normal(0.0, 3.0, 3) - (0.0, 0.0, 0.5 * canvas.physique.breath_mm)
+    factor = np.exp(
+        np.clip(generator.normal(0.0, 0.045), -0.1, 0.1) + generator.normal(0.0, 0.02, 3)
+    )
+    shift = generator.normal((-7.0, 0.0, 2.0), 3.0)
+    shift[2] -= 0.5 * canvas.physique.breath_mm
 
     turn = (-28.0, 28.0, -35.0)
     whole = blend(

@@ -91,6 +91,7 @@ def ellipsoid(center: Vector, radii: Vector, *, turn: Vector = (0.0, 0.0, 0.0)) 
     reach = np.sqrt((matrix**2) @ (np.asarray(radii) ** 2))
     into = (matrix / np.asarray(radii)).T.astype(np.float32)
     straight = not any(turn)
+    tiny, thin = np.float32(1e-6), np.float32(min(radii))
 
     def distance(points: Points) -> Array:
         x, y, z = points.x - center[0], points.y - center[1], points.z - center[2]
@@ -102,7 +103,8 @@ def ellipsoid(center: Vector, radii: Vector, *, turn: Vector = (0.0, 0.0, 0.0)) 
         # Two lengths give the distance to first order: the gradient of the first is the second.
         length = np.sqrt(squares[0] + squares[1] + squares[2])
         slope = np.sqrt(sum(s * np.float32(r**-2) for s, r in zip(squares, radii, strict=True)))
-        found: Array = length * (length - 1) / np.maximum(slope, np.float32(1e-6))
+        # The two small numbers keep the ratio right at the very centre, where both lengths vanish.
+        found: Array = (length + tiny) * (length - 1) / (slope + tiny / thin)
         return found
 
     return Shape(distance, _vector(center - reach), _vector(center + reach))

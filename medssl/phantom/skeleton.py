@@ -11,7 +11,7 @@ from medssl.phantom.noise import Array
 from medssl.phantom.organs import ORGANS
 from medssl.phantom.shapes import Points, Shape, blend, carve, ellipsoid, segment
 
-__all__ = ["draw_skeleton", "spine_line"]
+__all__ = ["draw_skeleton"]
 
 _VERTEBRA_MM: Final = 27.0
 """Height of a vertebra with its disc; ribs follow the same beat."""
@@ -21,7 +21,7 @@ _RIB_SLOPE: Final = 0.48
 
 
 def draw_skeleton(canvas: Canvas) -> None:
-    """Draw all bones; organs drawn later may touch but not cover them."""
+    """Draw all bones, after the organs: what touches a bone gives way to it."""
     _draw_ribs(canvas)
     _draw_breastbone(canvas)
     _draw_shoulder_blades(canvas)
@@ -29,7 +29,7 @@ def draw_skeleton(canvas: Canvas) -> None:
     _draw_pelvis(canvas)
 
 
-def spine_line(z: Array, curve_mm: float) -> tuple[Array, Array]:
+def _spine_line(z: Array, curve_mm: float) -> tuple[Array, Array]:
     """Return x and y of the middle of the vertebral bodies at each height."""
     lumbar: Array = np.exp(-(((z + 105) / 62) ** 2))
     thoracic = np.exp(-(((z - 115) / 75) ** 2))
@@ -109,7 +109,7 @@ def _draw_spine(canvas: Canvas) -> None:
         Shape(lambda p: p.z, (-45, -115, _SACRUM_TOP_MM - 8), (45, -5, 330)),
     )
     points = region.points
-    middle_x, middle_y = spine_line(points.z, canvas.physique.curve_mm)
+    middle_x, middle_y = _spine_line(points.z, canvas.physique.curve_mm)
     x, y = points.x - middle_x, points.y - middle_y
     lumbar = np.clip((60 - points.z) * np.float32(1 / 200), 0, 1)
     turn = (points.z - np.float32(_SACRUM_TOP_MM)) * np.float32(1 / _VERTEBRA_MM) - np.float32(0.5)

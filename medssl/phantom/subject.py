@@ -86,6 +86,7 @@ def make_subject(
         UsageError: If the size, the spacing or the modality can't be scanned.
 
     Example:
+        >>> from medssl.phantom import make_subject
         >>> subject = make_subject(7, size=(48, 48, 48), modality="t1")
         >>> subject.image.shape, "liver" in subject.organs
         ((48, 48, 48), True)

@@ -69,7 +69,7 @@ class Torso:
         ahead = (y - 6) * (y - 6)
         right = np.exp(((x - 66) ** 2 + ahead) * np.float32(-1 / 5200))
         left = np.exp(((x + 72) ** 2 + ahead) * np.float32(-1 / 5000))
-        floor = -62 - np.float32(self.physique.breath_mm) + 96 * right + 84 * left
+        floor = -55 - np.float32(self.physique.breath_mm) + 98 * right + 83 * left
         found: Array = (z - floor) * np.float32(0.82)
         return found
 

@@ -64,8 +64,8 @@ def _liver() -> Shape:
             Shape(lambda p: -70 - p.x, (-75, -110, -150), (170, 130, 75)),
             in_cavity(2.5),
             below_diaphragm(3.5),
-            half_space((-0.62, 0.12, -1), 29),
-            half_space((-0.95, -1, 0), 9),
+            half_space((-0.62, 0.12, -1), 46),
+            half_space((-0.9, -1, 0), 13),
             blend_mm=13,
         ),
         ellipsoid((62, -50, -84), (34, 33, 52)),
@@ -93,19 +93,19 @@ def _liver_inside(
 
 def _gallbladder() -> Shape:
     """Return a pear that hangs under the liver."""
-    return ellipsoid((48, 48, -66), (13, 15, 27), turn=(-22, 14, 0))
+    return ellipsoid((48, 52, -84), (13, 15, 27), turn=(-22, 14, 0))
 
 
 def _spleen() -> Shape:
     """Return a bent disc against the left flank, under the diaphragm."""
     return carve(
         meet(
-            ellipsoid((-92, -36, -8), (34, 46, 54), turn=(20, 10, 18)),
+            ellipsoid((-92, -36, -8), (38, 50, 59), turn=(20, 10, 18)),
             in_cavity(3),
             below_diaphragm(4),
             blend_mm=8,
         ),
-        ellipsoid((-52, -8, -8), (36, 42, 52)),
+        ellipsoid((-49, -6, -8), (35, 41, 52)),
         blend_mm=10,
     )
 

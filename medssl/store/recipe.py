@@ -38,6 +38,9 @@ _FARTHEST = 30.0
 _SAMPLE = 2**20
 """About as many voxels decide the statistics of a volume."""
 
+_FLAT = 1e-3
+"""A deviation below this share of the range is none."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -96,10 +99,14 @@ class RobustZ:
             data: Intensities in any unit.
             body: Which of them are body, of the same shape.
         """
-        values = data[body].astype(np.float64)
-        values = values[:: max(1, values.size // _SAMPLE)]
-        low, high = np.percentile(values, (self.low_percentile, self.high_percentile))
-        values = np.clip(values, low, high)
+        inside, everywhere = _sample_of(data[body]), _sample_of(data.reshape(-1))
+        low, high = np.percentile(inside, (self.low_percentile, self.high_percentile))
+        # Air keeps its distance from the darkest tissue.
+        low = min(low, np.percentile(everywhere, self.low_percentile))
+        values = np.clip(inside, low, high)
+        if values.std() <= _FLAT * (high - low):
+            # A body of one value, as in a drawing: what contrast there is, it has with the air.
+            values = np.clip(everywhere, low, high)
         mean, deviation = float(values.mean()), float(values.std())
         # A constant image has no contrast to show; it becomes all zeros instead of NaN.
         gain = _STEPS / deviation if deviation > 1e-6 * max(1e-6, abs(mean)) else 0.0
@@ -110,6 +117,11 @@ class RobustZ:
         scaled = (data.astype(np.float32) - np.float32(mean)) * np.float32(gain)
         stored = to_int16(np.clip(scaled, first, last))
         return stored, Coding(low=first, high=last, centre=0.0, scale=1 / _STEPS)
+
+
+def _sample_of(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return about a million of the values, evenly spread, or all of fewer."""
+    return values[:: max(1, values.size // _SAMPLE)].astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class ProgressReporter(Callback):
         self.console = console if console is not None else Console(stderr=True)
         self.line_every_s = line_every_s
         self._volumes = 0
-        self._loss = float("nan")
+        self._loss: float | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start the clock."""
@@ -65,9 +65,10 @@ class ProgressReporter(Callback):
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             pl_module.log("volumes_per_s", rate, batch_size=1)
             self._loss = float(outputs["loss"])
+        loss = "" if self._loss is None else f"loss {self._loss:.4f}  "
         figures = (
-            f"step {trainer.global_step}/{self.steps}  loss {self._loss:.4f}  "
-            f"{rate:.2f} volumes/s  {_clock(seconds_left)} left"
+            f"step {trainer.global_step}/{self.steps}  {loss}{rate:.2f} volumes/s  "
+            f"{_clock(seconds_left)} left"
         )
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=trainer.global_step, figures=figures)

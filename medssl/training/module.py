@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,6 @@ class TrainingModule(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.plan = TrainingPlan()
-        self._steps_seen = 0
 
     def compute_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Return ``"loss"`` and whatever else is worth a column in ``metrics.csv``."""
@@ -82,7 +82,9 @@ class TrainingModule(LightningModule):
         # one wait for the device a step: dear enough to notice on tiny networks, and worth it
         if not bool(torch.isfinite(losses["loss"]).all()):
             self._refuse_non_finite(losses, batch)
-        self.log_dict({name: term.detach() for name, term in losses.items()}, batch_size=1)
+        logged = {name: term.detach() for name, term in losses.items()}
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict({**logged, "lr": rate}, batch_size=1)
         return losses["loss"]
 
     def _refuse_non_finite(self, losses: Losses, batch: Batch) -> None:
@@ -109,15 +111,14 @@ class TrainingModule(LightningModule):
                 "kept. Lower optim.lr or optim.clip_norm and resume"
             )
 
-    def on_train_start(self) -> None:
-        """Count on from the step of a checkpoint, which :meth:`after_step` has followed already."""
-        self._steps_seen = self.global_step
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then let teachers and queues follow: before the checkpoint of this step is written.
 
-    def on_train_batch_end(self, *_: object) -> None:
-        """Call :meth:`after_step` once an optimiser step, however many batches it took."""
-        if self.global_step != self._steps_seen:
-            self._steps_seen = self.global_step
-            self.after_step(self.global_step)
+        Lightning's ``on_train_batch_end`` comes after that of the callbacks, and a run that was
+        resumed would miss one update.
+        """
+        super().optimizer_step(*args, **kwargs)
+        self.after_step(self.global_step + 1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and the schedule of the plan."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medssl.encoders import Encoder, build_encoder
 from medssl.errors import InputError, WeightsMismatchError
+from medssl.io.geometry import pad_to
 from medssl.io.read import read_volume
 from medssl.store.recipe import Recipe
 from medssl.types import Volume
@@ -52,15 +53,19 @@ class Preprocess:
             scan: A file, a folder with one DICOM series, or a volume.
 
         Returns:
-            ``(1, 1, X, Y, Z)`` in RAS+; for a planar encoder ``(slices, 1, X, Y)``.
+            ``(1, 1, X, Y, Z)`` in RAS+; for a planar encoder ``(slices, 1, X, Y)``. Where the scan
+            is smaller than the crops of the training it is padded with its own minimum.
 
         Raises:
             VolumeReadError: If the file can't be read.
         """
         volume = scan if isinstance(scan, Volume) else read_volume(Path(scan))
         prepared = self.recipe.apply(volume, modality=self.contract.modality)
-        tensor = torch.from_numpy(np.ascontiguousarray(prepared.data, dtype=np.float32))
-        if len(self.contract.patch) == 2 and tensor.ndim == 3:
+        patch = self.contract.patch
+        least = (*patch, 1)[: prepared.data.ndim]
+        data, _ = pad_to(prepared.data, least, float(prepared.data.min()))
+        tensor = torch.from_numpy(np.ascontiguousarray(data, dtype=np.float32))
+        if len(patch) == 2 and tensor.ndim == 3:
             return tensor.permute(2, 0, 1).unsqueeze(1)
         return tensor[None, None]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -238,3 +239,46 @@ def test_public_data_gets_sensible_verdicts(shared_data, out, name, volumes, cod
     cohort = index_sources([shared_data(name)], out)
     assert len(cohort) == volumes
     assert json.loads((out / "summary.json").read_text())["codes"] == codes
+
+
+def test_pipes_and_series_cut_short_are_lines_of_the_quarantine(scans, out):
+    write_nifti(scans / "a.nii", MR, AFFINE)
+    os.mkfifo(scans / "pipe.nii")
+    files = fake.write_ct(scans / "cut")
+    files[2].write_bytes(files[2].read_bytes()[:-10])
+    gap = fake.write_ct(scans / "gap", series="2")
+    gap[3].unlink()
+    (single,) = fake.write_ct(scans / "single", series="3", data=fake.body((7, 6, 1)))
+    assert single.name == "slice_0001.dcm"
+    index_sources([scans], out)
+    assert verdicts(out) == {
+        "pipe.nii": "unreadable",
+        "cut": "truncated",
+        "gap": "missing_slices",
+        "single/slice_0001.dcm": "too_few_slices",
+    }
+    assert "(7 files)" in (out / "quarantine.csv").read_text()
+
+
+def test_a_series_scattered_over_folders_is_read_from_where_they_meet(scans, out):
+    files = fake.write_ct(scans / "disc" / "one")
+    (scans / "disc" / "two").mkdir()
+    for path in files[4:]:
+        path.rename(scans / "disc" / "two" / path.name)
+    cohort = index_sources([scans], out)
+    row = cohort.row(cohort.ids[0])
+    assert row["path"] == "disc"
+    assert row["files"][-1] == "two/slice_0008.dcm"
+    assert np.array_equal(cohort.read(cohort.ids[0]).data, fake.body())
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_volumes_that_share_files_are_read_one_by_one(scans, out, part):
+    for echo in range(2):
+        tags = {"EchoTime": str(echo + 1)}
+        data = MR + 7 * echo
+        fake.write_ct(scans / str(echo), data=data, modality="mr", attributes=tags)
+    cohort = index_sources([scans], out)
+    row = cohort.row(cohort.ids[part])
+    assert row["fixes"] == ["frames_split"]
+    assert np.array_equal(cohort.read(row["id"]).data, MR + 7 * int(row["path"]))

@@ -136,3 +136,14 @@ def test_a_damaged_zip_is_named(tmp_path):
     with pytest.raises(InputError, match=r"b\.zip.*damaged"):
         unpack_zip(tmp_path / "b.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_encrypted_zip_says_what_to_do(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as content:
+        content.writestr("a.nii", "x")
+    whole = bytearray((tmp_path / "a.zip").read_bytes())
+    whole[6] |= 1
+    whole[whole.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(whole)
+    with pytest.raises(InputError, match="encrypted"):
+        unpack_zip(tmp_path / "a.zip", tmp_path / "out")

@@ -65,3 +65,14 @@ def test_colours_series_and_damage_are_refused(tmp_path):
     whole = (tmp_path / "big.png").read_bytes()
     (tmp_path / "big.png").write_bytes(whole[: len(whole) // 2])
     assert code_of(tmp_path / "big.png") in ("truncated", "corrupt")
+
+
+def test_a_damaged_header_is_refused_and_a_huge_one_is_too_large(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(PIXELS).save(path)
+    whole = path.read_bytes()
+    for position in (11, 20):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        assert code_of(path) in ("corrupt", "not_an_image")
+    Image.new("1", (20_000, 20_000)).save(path)
+    assert code_of(path) == "too_large"

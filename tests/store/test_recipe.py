@@ -96,6 +96,18 @@ def test_outliers_do_not_move_the_rest():
     assert Recipe().apply(spoilt).data.max() < 5
 
 
+def test_a_drawing_of_one_value_keeps_its_contrast():
+    drawn = np.zeros((28, 28, 28), np.uint8)
+    drawn[12:16, 10:18, 11:15] = 1
+    data = Recipe().apply(Volume(drawn, np.eye(4))).data
+    assert data[drawn == 1].min() > data[drawn == 0].max() + 1
+
+
+def test_air_stays_darker_than_the_darkest_tissue():
+    data = Recipe().apply(mr_volume()).data
+    assert np.median(data[:6]) < data[8:32, 8:32].min()
+
+
 @pytest.mark.parametrize("modality", ["ct", "mr"])
 def test_a_constant_volume_gives_no_nan(modality):
     volume = Volume(np.full((8, 8, 8), 3.0), np.eye(4), modality)

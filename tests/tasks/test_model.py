@@ -7,7 +7,7 @@ import torch
 from medssl.encoders import build_encoder
 from medssl.errors import UsageError, WeightsMismatchError
 from medssl.store.recipe import Recipe
-from medssl.tasks import Classification, Segmentation, load_model
+from medssl.tasks import Classification, Model, Segmentation, load_model
 from medssl.types import Volume
 from medssl.weights.export import write_export
 from medssl.weights.manifest import InputContract, TrainingRecord
@@ -94,25 +94,24 @@ def test_a_scan_of_other_voxels_gets_a_mask_on_its_own_grid(segmenter):
     assert segmenter.predict(scan((30, 11, 9), (2.4, 6.8, 10.0))).shape == (30, 11, 9)
 
 
+class Bright(torch.nn.Module):
+    """A network that calls bright what is brighter than the middle of the range."""
+
+    def answer(self, image, **_):
+        share = torch.sigmoid(8 * image)
+        return torch.cat([1 - share, share])
+
+
 def test_a_mask_of_a_finer_scan_lies_where_that_of_the_coarse_scan_lies(tmp_path):
-    task = export(tmp_path / "export", Segmentation, labels={"bright": 1})
-    with torch.no_grad():  # a network whose logit is the intensity
-        for parameter in task.network.parameters():
-            parameter.zero_()
-    model = load_model(tmp_path / "export")
-
-    class Bright(torch.nn.Module):
-        def answer(self, image, *, patch, pad_value, device=None):
-            share = torch.sigmoid(8 * image)
-            return torch.cat([1 - share, share])
-
-    model = type(model)(model.manifest, Bright())
+    export(tmp_path / "export", Segmentation, labels={"bright": 1})
+    model = Model(load_model(tmp_path / "export").manifest, Bright())
     grid = np.stack(np.meshgrid(*[np.arange(48) * 2.0] * 3, indexing="ij"), axis=-1)
     ball = np.linalg.norm(grid - (36.0, 52.0, 44.0), axis=-1) < 20.0
     fine = Volume(100.0 * ball, np.diag([2.0, 2.0, 2.0, 1.0]), "mr")
-    mask = model.predict(fine)
-    overlap = 2 * (mask.astype(bool) & ball).sum() / (mask.sum() + ball.sum())
-    assert overlap > 0.9
+    mask = model.predict(fine).astype(bool)
+    # How large the ball comes out depends on the intensity rule; where it lies does not.
+    assert np.allclose(grid[mask].mean(axis=0), (36.0, 52.0, 44.0), atol=0.5)
+    assert 2 * (mask & ball).sum() / (mask.sum() + ball.sum()) > 0.8
 
 
 def test_a_model_loaded_again_answers_bit_for_bit_the_same(tmp_path):

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,6 @@ from medssl.weights.manifest import (
     schema,
 )
 from medssl.weights.records import from_json, to_json
-
-ROOT = Path(__file__).parents[2]
 
 
 def manifest(**changes):
@@ -72,11 +69,6 @@ def test_whole_number_is_a_float_too():
     data = json.loads(manifest().to_text())
     data["golden"]["features"] = [1, 2]
     assert from_json(Manifest, data).golden.features == (1.0, 2.0)
-
-
-def test_shipped_schema_is_current():
-    shipped = json.loads((ROOT / "model_zoo/schema.json").read_text())
-    assert shipped == schema(), "write it anew: python -m medssl.weights.manifest"
 
 
 def test_schema_names_every_field():
