@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from medssl.commands.configuration import Configuration, finetune_sections, load_configuration
 from medssl.commands.session import CommandSession
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medssl.tasks.validation import Validator
     from medssl.training.trainer import RunSettings
     from medssl.types import Picture
-    from medssl.weights.manifest import InputContract, TrainingRecord
+    from medssl.weights.manifest import InputContract, TaskRecord, TrainingRecord
 
 __all__ = ["finetune"]
 
@@ -83,6 +83,14 @@ def finetune(
         )
 
 
+class _Description(TypedDict):
+    """What is written beside the weights, before the first step and after the last."""
+
+    contract: InputContract
+    training: TrainingRecord
+    task: TaskRecord
+
+
 def _run(
     session: CommandSession,
     configuration: Configuration,
@@ -94,6 +102,7 @@ def _run(
     resume: bool,
 ) -> Path:
     from medssl.cohort.datasets import open_dataset
+    from medssl.io.atomic import write_text
     from medssl.tasks.cases import choose_cases
     from medssl.tasks.validation import Validator
     from medssl.training.trainer import train
@@ -106,25 +115,20 @@ def _run(
     cases = choose_cases(
         dataset, validation=settings.data.validation, labels=labels, seed=settings.trainer.seed
     )
-    store = start.prepare(
-        dataset,
-        cases,
-        out / "store",
-        spacing_mm=settings.data.spacing_mm,
-        progress=lambda outcomes, total: session.progress(
-            outcomes, total=total, unit="case", doing="preparing"
-        ),
-    )
-    session.note(_what_is_trained_on(store, cases, settings.data.patch))
-    contract = _contract(store, settings, start)
-    spacing_mm = store.row(cases.training[0].id)["spacing_mm"]
-    task.learn_from(cases.training, modality=contract.modality, spacing_mm=spacing_mm)
+    store = _prepare(session, settings, start, dataset, cases, out / "store")
     text = configuration.to_yaml()
-    (out / "config.yaml").write_text(text, encoding="utf-8")
-    history, record = _history(task, settings, start, cases, text), task.record()
-    try_export(
-        out, task.network, encoder=task.encoder, contract=contract, training=history, task=record
+    write_text(out / "config.yaml", text)
+    description: _Description = {
+        "contract": start.contract(store, settings.data.patch),
+        "training": _history(task, settings, start, cases, text),
+        "task": task.record(),
+    }
+    task.learn_from(
+        cases.training,
+        modality=description["contract"].modality,
+        spacing_mm=store.row(cases.training[0].id)["spacing_mm"],
     )
+    try_export(out, task.network, encoder=task.encoder, **description)
     validator = Validator(store, cases.held_out, steps=settings.trainer.steps)
     train(
         task,
@@ -138,15 +142,8 @@ def _run(
         callbacks=[validator] if cases.held_out else [],
     )
     network = task.finished_network()
-    write_export(
-        out / "export",
-        network,
-        encoder=network.encoder,
-        contract=contract,
-        training=history,
-        title=f"{task.name} from {len(cases.training)} cases",
-        task=record,
-    )
+    title = f"{task.name} from {len(cases.training)} cases"
+    write_export(out / "export", network, encoder=network.encoder, title=title, **description)
     _finish(session, task, store, cases, validator, out)
     return out / "export"
 
@@ -200,6 +197,28 @@ def _task(
     return task
 
 
+def _prepare(
+    session: CommandSession,
+    settings: RunSettings,
+    start: Start,
+    dataset: LabelledDataset,
+    cases: Cases,
+    folder: Path,
+) -> Store:
+    """Prepare the cases as the weights demand, and say what there is to train on."""
+    store = start.prepare(
+        dataset,
+        cases,
+        folder,
+        spacing_mm=settings.data.spacing_mm,
+        progress=lambda outcomes, total: session.progress(
+            outcomes, total=total, unit="case", doing="preparing"
+        ),
+    )
+    session.note(_what_is_trained_on(store, cases, settings.data.patch))
+    return store
+
+
 def _what_is_trained_on(store: Store, cases: Cases, patch: Sequence[int]) -> str:
     row = store.row(cases.training[0].id)
     text = (
@@ -215,19 +234,6 @@ def _what_is_trained_on(store: Store, cases: Cases, patch: Sequence[int]) -> str
             "value, and so is what will be predicted"
         )
     return text
-
-
-def _contract(store: Store, settings: RunSettings, start: Start) -> InputContract:
-    from medssl.weights.manifest import InputContract
-
-    found = {str(store.row(volume)["modality"]) for volume in store.ids}
-    modality: Any = start.modality or (found.pop() if len(found) == 1 else "unknown")
-    return InputContract(
-        modality=modality,
-        recipe=store.recipe.to_dict(),
-        recipe_hash=store.recipe.hash,
-        patch=tuple(settings.data.patch),
-    )
 
 
 def _history(
@@ -256,13 +262,15 @@ def _finish(
 ) -> None:
     """Say how good the model is on whom it has not seen, and write the report."""
     from medssl.report.finetune import write_finetune_report
-    from medssl.tasks.validation import mean_scores, write_scores
+    from medssl.tasks.validation import mean_scores, score_cases, write_scores
 
     lines = [f"{task.name} trained on {len(cases.training)} cases"]
     if cases.held_out:
-        scores = mean_scores(validator.figures)
+        # A run that was complete when it was resumed has not looked at them again.
+        measured = validator.figures or score_cases(task, store, cases.held_out)
+        scores = mean_scores(measured)
         session.record["validation"] = scores
-        write_scores(out / "validation.csv", validator.figures)
+        write_scores(out / "validation.csv", measured)
         figures = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         lines.append(f"{figures} on {len(cases.held_out)} held-out cases")
     shown = cases.held_out or cases.training

@@ -140,7 +140,7 @@ def build_method(configuration: Configuration, settings: RunSettings) -> Method:
 
 def _say_padding(session: CommandSession, store: Store, patch: Sequence[int]) -> None:
     smaller = sum(
-        any(n < p for n, p in zip(store.facts(volume).shape, patch, strict=False))
+        any(n < p for n, p in zip(store.row(volume)["shape"], patch, strict=False))
         for volume in store.ids
     )
     if smaller:

@@ -21,9 +21,9 @@ SLOPE = 0.01
 def lay_out(x: Tensor) -> Tensor:
     """Store channels last where that is the faster order: in convolutions of volumes on a CPU.
 
-    With two AVX2 cores the weight gradient of a 3-cubed convolution of 16 channels took 2.0 s with
-    channels first and 0.2 s with channels last (batch 2, 64-cubed). Blocks keep the order they
-    get, so that laying out the input is enough.
+    On AVX2, a 3-cubed convolution of 16 channels takes half the time for its output and for the
+    gradient of its weights; a U-Net step as a whole 5 to 10 % less on two free cores and up to 40 %
+    less on busy ones. Blocks keep the order they get, so that laying out the input is enough.
     """
     if x.is_cpu and x.ndim == 5:
         return x.contiguous(memory_format=torch.channels_last_3d)

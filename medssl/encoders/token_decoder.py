@@ -110,7 +110,8 @@ class TokenDecoder(nn.Module):
         # attention does not mind the order, and hidden tokens at the end need no gathering later
         seen = self.embed(gather_tokens(map_to_tokens(maps[-1]), visible))
         asked = self.mask_token.to(seen.dtype).expand(batch, count, -1)
-        positions = sincos_positions(grid, self.width, device=seen.device).to(seen.dtype)
+        # in the precision of the weights, so that under autocast sums stay in float32
+        positions = sincos_positions(grid, self.width, device=seen.device).to(self.mask_token.dtype)
         order = torch.cat([visible, gone], dim=1)
         x = torch.cat([seen, asked], dim=1) + positions[0][order]
         for block in self.blocks:

@@ -144,7 +144,7 @@ def sincos_positions(
 ) -> Tensor:
     """Return sine and cosine of the position of each token along each axis.
 
-    The numbers of MONAI's ``build_sincos_position_embedding`` (last axis first), for any width:
+    The numbers of MONAI's ``build_sincos_position_embedding`` (second axis first), for any width:
     what does not divide among the axes stays zero (ViT-L's 1024 features in 3D).
 
     Args:
@@ -163,8 +163,9 @@ def sincos_positions(
     omega = 10000.0 ** -(torch.arange(count, dtype=torch.float32, device=device) / max(1, count))
     axes = [torch.arange(cells, dtype=torch.float32, device=device) for cells in grid]
     waves = []
-    for places in reversed(torch.meshgrid(*axes, indexing="ij")):
-        angle = places.flatten().unsqueeze(1) * omega
+    places = torch.meshgrid(*axes, indexing="ij")
+    for axis in (1, 0, 2)[: len(grid)]:
+        angle = places[axis].flatten().unsqueeze(1) * omega
         waves += [angle.sin(), angle.cos()]
     rest = width - 2 * len(grid) * count
     waves.append(torch.zeros(math.prod(grid), rest, device=device))

@@ -208,4 +208,4 @@ class ViT(Encoder):
         stored = cast(Tensor, self.patch_embedding.position_embeddings)
         if grid == self.grid:
             return stored
-        return sincos_positions(grid, self.channels[0], device=stored.device)
+        return sincos_positions(grid, self.channels[0], device=stored.device).to(stored.dtype)

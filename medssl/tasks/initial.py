@@ -22,7 +22,7 @@ from medssl.store.store import Store
 from medssl.tasks.cases import Cases
 from medssl.types import Modality, Shape
 from medssl.weights.load import encoder_from, find_export
-from medssl.weights.manifest import Manifest, read_manifest
+from medssl.weights.manifest import InputContract, Manifest, read_manifest
 from medssl.weights.records import to_json
 
 __all__ = ["NO_WEIGHTS", "Start", "choose_start"]
@@ -110,6 +110,21 @@ class Start:
                 f"{failures[0].volume}: {failures[0].detail}. Mend it, or leave it out"
             )
         return store
+
+    def contract(self, store: Store, patch: Shape) -> InputContract:
+        """Return what an input of the model must look like.
+
+        Args:
+            store: What :meth:`prepare` wrote.
+            patch: Edges of a crop.
+        """
+        found: set[Any] = {store.row(volume)["modality"] for volume in store.ids}
+        return InputContract(
+            modality=self.modality or (found.pop() if len(found) == 1 else "unknown"),
+            recipe=store.recipe.to_dict(),
+            recipe_hash=store.recipe.hash,
+            patch=tuple(patch),
+        )
 
 
 def choose_start(
