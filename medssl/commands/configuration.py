@@ -14,13 +14,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from medssl.commands.overrides import Overrides, merge, read_sections
 from medssl.errors import ConfigError
 from medssl.registry import nearest
+
+if TYPE_CHECKING:
+    from medssl.training.trainer import RunSettings
 
 __all__ = [
     "Choice",
@@ -85,6 +88,15 @@ class Configuration:
     def settings(self, kind: type[S]) -> S:
         """Return the section that is a ``kind``, such as ``DataConfig``."""
         return next(value for value in self.sections.values() if isinstance(value, kind))
+
+    def run_settings(self) -> RunSettings:
+        """Return the sections that every run has: data, optimiser and trainer."""
+        from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
+        from medssl.training.trainer import RunSettings
+
+        return RunSettings(
+            self.settings(DataConfig), self.settings(OptimConfig), self.settings(TrainerConfig)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return sections of primitives, from which an equal configuration can be loaded."""

@@ -22,11 +22,11 @@ ORGANS = ("liver", "spleen", "kidney_right", "kidney_left", "aorta")
 PICTURED = 2
 
 VOCO: dict[str, Any] = {
-    "method": {"name": "voco", "grid": [2, 2, 2], "crops": 4, "width": 256},
+    "method": {"name": "voco", "grid": [2, 2, 2], "crops": 3, "width": 256},
     "encoder": {"name": "resenc_s"},
-    "data": {"patch": [32, 32, 32], "batch": 1, "workers": 0},
+    "data": {"patch": [24, 24, 24], "batch": 1, "workers": 0},
     "optim": {"lr": 1e-3, "warmup": 0.1},
-    "trainer": {"steps": 120, "accumulate": 2, "log_every": 5, "monitor_every": 20},
+    "trainer": {"steps": 100, "log_every": 5, "monitor_every": 20},
 }
 MAE: dict[str, Any] = {
     "method": {"name": "mae", "mask_size": 8, "decoder_width": 96, "decoder_depth": 2},
@@ -38,9 +38,9 @@ MAE: dict[str, Any] = {
 SEGMENTATION: dict[str, Any] = {
     "task": {"name": "segmentation", "foreground": 0.5},
     "encoder": {"name": "resenc_s"},
-    "data": {"patch": [48, 48, 48], "batch": 2, "workers": 0, "spacing_mm": list(SPACING_MM)},
+    "data": {"patch": [40, 40, 40], "batch": 2, "workers": 0, "spacing_mm": list(SPACING_MM)},
     "optim": {"lr": 2e-3, "warmup": 0.1, "ema": 0.95},
-    "trainer": {"steps": 100, "log_every": 5},
+    "trainer": {"steps": 80, "log_every": 5},
 }
 
 

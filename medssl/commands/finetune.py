@@ -73,14 +73,19 @@ def finetune(
         medssl finetune --config pipelines/finetune/segmentation.yaml --data dataset.csv \
             --weights runs/voco --out runs/organs
     """
+    from medssl.report.finetune import write_finetune_report
+
     configuration = load_configuration(config, overrides, finetune_sections())
     options = {"config": configuration.to_dict(), "labels": labels, "resume": resume}
     with CommandSession(
         "finetune", out=out, overwrite=overwrite, resume=resume, options=options
     ) as session:
-        return _run(
+        pictures = _run(
             session, configuration, Path(data), str(weights), Path(out), labels, resume=resume
         )
+    # after the session, whose record the report shows
+    write_finetune_report(Path(out), pictures)
+    return Path(out) / "export"
 
 
 class _Description(TypedDict):
@@ -100,7 +105,7 @@ def _run(
     labels: int | None,
     *,
     resume: bool,
-) -> Path:
+) -> list[Picture]:
     from medssl.cohort.datasets import open_dataset
     from medssl.io.atomic import write_text
     from medssl.tasks.cases import choose_cases
@@ -108,7 +113,7 @@ def _run(
     from medssl.training.trainer import train
     from medssl.weights.export import try_export, write_export
 
-    settings = _settings(configuration)
+    settings = configuration.run_settings()
     start = _start(configuration, settings, weights)
     dataset = open_dataset(data)
     task = _task(configuration, settings, start, dataset)
@@ -145,18 +150,7 @@ def _run(
     title = f"{task.name} from {len(cases.training)} cases"
     write_export(out / "export", network, encoder=network.encoder, title=title, **description)
     _finish(session, task, store, cases, validator, out)
-    return out / "export"
-
-
-def _settings(configuration: Configuration) -> RunSettings:
-    from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
-    from medssl.training.trainer import RunSettings
-
-    return RunSettings(
-        configuration.settings(DataConfig),
-        configuration.settings(OptimConfig),
-        configuration.settings(TrainerConfig),
-    )
+    return _pictures(task, store, (cases.held_out or cases.training)[:PICTURED_CASES])
 
 
 def _start(configuration: Configuration, settings: RunSettings, weights: str) -> Start:
@@ -260,8 +254,7 @@ def _finish(
     validator: Validator,
     out: Path,
 ) -> None:
-    """Say how good the model is on whom it has not seen, and write the report."""
-    from medssl.report.finetune import write_finetune_report
+    """Say how good the model is on whom it has not seen."""
     from medssl.tasks.validation import mean_scores, score_cases, write_scores
 
     lines = [f"{task.name} trained on {len(cases.training)} cases"]
@@ -273,8 +266,6 @@ def _finish(
         write_scores(out / "validation.csv", measured)
         figures = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         lines.append(f"{figures} on {len(cases.held_out)} held-out cases")
-    shown = cases.held_out or cases.training
-    write_finetune_report(out, _pictures(task, store, shown[:PICTURED_CASES]))
     session.hash_output(out / "export" / "model.safetensors")
     session.summary(lines, next_step=f"medssl predict --model {out} --input SCANS --out masks")
 

@@ -72,7 +72,7 @@ def _run(
     from medssl.training.trainer import train
     from medssl.weights.export import try_export, write_export
 
-    settings = run_settings(configuration)
+    settings = configuration.run_settings()
     store = Store.open(data)
     method = build_method(configuration, settings)
     _say_padding(session, store, settings.data.patch)
@@ -101,18 +101,6 @@ def _run(
         [f"{method.name} trained {encoder.name} for {settings.trainer.steps} steps"],
         next_step="medssl finetune --config pipelines/finetune/segmentation.yaml "
         f"--data DATASET --weights {out} --out runs/segmentation",
-    )
-
-
-def run_settings(configuration: Configuration) -> RunSettings:
-    """Return the sections that every run has."""
-    from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
-    from medssl.training.trainer import RunSettings
-
-    return RunSettings(
-        configuration.settings(DataConfig),
-        configuration.settings(OptimConfig),
-        configuration.settings(TrainerConfig),
     )
 
 
@@ -189,7 +177,7 @@ def draw_pictures(run: Path, data: Path) -> list[Picture]:
     from medssl.training.module import batch_generator
 
     configuration = load_configuration(run / "config.yaml", (), pretrain_sections())
-    settings = run_settings(configuration)
+    settings = configuration.run_settings()
     method = build_method(configuration, settings)
     checkpoint = newest_checkpoint(run / "checkpoints")
     if checkpoint is not None:

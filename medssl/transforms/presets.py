@@ -53,12 +53,12 @@ def segmentation_augmentation(
     grey = 0.5 if modality == "ct" else 1.0
     parts: list[Transform] = [
         _pose_and_shape(strength, spacing_mm),
-        Gamma(exponent=(0.67, 1.5), p=0.4).scaled(strength * grey),
-        Brightness(shift=0.2, p=0.25).scaled(strength * grey),
-        Contrast(factor=(0.7, 1.4), p=0.25).scaled(strength * grey),
+        Gamma(exponent=(0.67, 1.5), p=0.5).scaled(strength * grey),
+        Brightness(shift=0.25, p=0.8).scaled(strength * grey),
+        Contrast(factor=(0.75, 1.33), p=0.8).scaled(strength * grey),
         Blur(sigma_voxels=(0.3, 1.0), p=0.15).scaled(strength),
         LowResolution(factor=(1.0, 2.0), p=0.15).scaled(strength),
-        Noise(sigma=(0.0, 0.15), p=0.3).scaled(strength),
+        Noise(sigma=(0.0, 0.15), p=0.8).scaled(strength),
     ]
     if modality == "mr":
         parts.insert(1, BiasField(amplitude=0.7, p=0.25).scaled(strength))
@@ -110,7 +110,12 @@ def gentle_intensity(strength: float = 1.0) -> Compose:
 
 def _pose_and_shape(strength: float, spacing_mm: tuple[float, ...] | None) -> Deform:
     affine = Affine(
-        rotation_deg=20.0, scale=(0.8, 1.25), translate=0.05, spacing_mm=spacing_mm, p=0.7
+        rotation_deg=15.0,
+        scale=(0.8, 1.25),
+        per_axis_scale=True,
+        translate=0.05,
+        spacing_mm=spacing_mm,
+        p=1.0,
     )
     furthest = min(6.0 * strength, FOLD_LIMIT * ELASTIC_SPACING)
     elastic = Elastic(displacement_voxels=furthest, spacing_voxels=ELASTIC_SPACING, p=0.2)
