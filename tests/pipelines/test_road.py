@@ -52,10 +52,8 @@ def walked(tmp_path_factory):
         for number, word in enumerate(rest):
             if rest[number - 1] == "--config":
                 rest[number] = str(ROOT / word)
-            elif number == 0 or (not word.startswith("-") and rest[number - 1].startswith("--")):
-                known = here.get(word, root / word)
-                numeric = re.fullmatch(r"[\d.]+", word)
-                rest[number] = word if numeric else str(known)
+            elif not re.fullmatch(r"-.*|[\d.]+", word):
+                rest[number] = str(here.get(word, root / word))
         assert main([verb, *rest, *shlex.split(QUICK.get(verb, ""))]) == 0, words
         if verb == "prepare":
             shutil.rmtree(root / "scans")  # a store never needs its source again
