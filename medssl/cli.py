@@ -219,8 +219,9 @@ def _overview() -> str:
 
 def _quieten(*, debug: bool) -> None:
     """Keep what libraries tell programmers away from users, unless they ask for it."""
-    logging.basicConfig(format="%(message)s", level=logging.DEBUG if debug else logging.WARNING)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if debug:
+        logging.getLogger("medssl").setLevel(logging.DEBUG)
         return
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)

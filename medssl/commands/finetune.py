@@ -83,8 +83,8 @@ def finetune(
         pictures = _run(
             session, configuration, Path(data), str(weights), Path(out), labels, resume=resume
         )
-    # after the session, whose record the report shows
-    write_finetune_report(Path(out), pictures)
+    if not session.follows:  # the report shows the session's record, so it comes after it
+        write_finetune_report(Path(out), pictures)
     return Path(out) / "export"
 
 
@@ -135,7 +135,7 @@ def _run(
     )
     try_export(out, task.network, encoder=task.encoder, **description)
     validator = Validator(store, cases.held_out, steps=settings.trainer.steps)
-    train(
+    trainer = train(
         task,
         store=store,
         volumes=[case.id for case in cases.training],
@@ -146,6 +146,8 @@ def _run(
         labels=task.reads_masks,
         callbacks=[validator] if cases.held_out else [],
     )
+    if not trainer.is_global_zero:
+        return []
     network = task.finished_network()
     title = f"{task.name} from {len(cases.training)} cases"
     write_export(out / "export", network, encoder=network.encoder, title=title, **description)

@@ -59,8 +59,8 @@ def pretrain(
         "pretrain", out=out, overwrite=overwrite, resume=resume, options=options
     ) as session:
         _run(session, configuration, Path(data), out, resume=resume)
-    # after the session, whose record the report shows
-    write_pretrain_report(out, draw_pictures(out, Path(data)))
+    if not session.follows:  # the report shows the session's record, so it comes after it
+        write_pretrain_report(out, draw_pictures(out, Path(data)))
     return out / "export"
 
 
@@ -82,7 +82,7 @@ def _run(
     encoder = method.exported_encoder()
     try_export(out, encoder, encoder=encoder, contract=contract, training=training)
     every = settings.trainer.monitor_every
-    train(
+    trainer = train(
         method,
         store=store,
         volumes=store.ids,
@@ -92,6 +92,8 @@ def _run(
         resume=resume,
         callbacks=[CollapseMonitor(every=every)] if every else [],
     )
+    if not trainer.is_global_zero:
+        return
     title = f"{method.name} on {training.volumes} volumes ({contract.modality})"
     write_export(
         out / "export", encoder, encoder=encoder, contract=contract, training=training, title=title

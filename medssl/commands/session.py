@@ -57,6 +57,8 @@ class CommandSession:
 
     Attributes:
         record: Further entries for ``run.json``, such as counts; primitives, no patient data.
+        follows: Whether this process is one that a training run on several devices started beside
+            the first: it works along, and writes and says nothing.
 
     Example:
         >>> import tempfile
@@ -88,6 +90,8 @@ class CommandSession:
         self.file = file
         self.options = dict(options or {})
         self.record: dict[str, Any] = {}
+        # the launcher tells its processes apart in the environment
+        self.follows = os.environ.get("LOCAL_RANK", "0") != "0"
         self._stages: dict[str, dict[str, float]] = {}
         self._hashed: list[Path] = []
         self._aside: Path | None = None
@@ -103,6 +107,8 @@ class CommandSession:
         """
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.perf_counter()
+        if self.follows:
+            return self
         folder = self.out.parent if self.file else self.out
         self._made = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
@@ -122,6 +128,8 @@ class CommandSession:
         trace: TracebackType | None,
     ) -> None:
         """Write ``run.json``, or leave the disk as it was when nothing came of the command."""
+        if self.follows:
+            return
         if error is None:
             self._write_record("finished", None)
         elif self._is_untouched():
@@ -148,6 +156,9 @@ class CommandSession:
             unit: One item, in the singular: "volume".
             doing: What is done to it, for the line's beginning: "reading". By default the verb.
         """
+        if self.follows:
+            yield from iterable
+            return
         start, count = time.perf_counter(), 0
         doing = doing or self.verb
         try:
@@ -160,7 +171,8 @@ class CommandSession:
 
     def note(self, text: str) -> None:
         """Say something that the user should know while the command runs."""
-        plain_console(error=True).print(text)
+        if not self.follows:
+            plain_console(error=True).print(text)
 
     def hash_output(self, *paths: Path) -> None:
         """Ask for the SHA-256 of written files in ``run.json``."""

@@ -57,6 +57,7 @@ class MetricsCsv(Logger):
         self._rows.setdefault(step, {"step": step}).update(values)
         return fresh and not new
 
+    @rank_zero_only
     def _write_all(self) -> None:
         with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns)

@@ -95,7 +95,12 @@ def test_labels_that_are_not_in_the_map(capsys, data, tmp_path):
     label = data / "msd/labelsTr" / image.name
     dataset = table(tmp_path / "table.csv", [(image, label, "p1", "train")])
     (tmp_path / "table.labels.json").write_text('{"liver": 1}')
-    refused(capsys, finetune(data, dataset, tmp_path / "run"), code=3, words=["holds 2", "expected 0 and 1"])
+    refused(
+        capsys,
+        finetune(data, dataset, tmp_path / "run"),
+        code=3,
+        words=["holds 2", "expected 0 and 1"],
+    )
 
 
 def test_a_patient_in_two_splits(capsys, data, tmp_path):

@@ -4,6 +4,8 @@ The recipes for a GPU run here with the small sibling of their encoder and a sma
 runs them with the encoder that they name.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,19 @@ def test_pretraining_recipe_runs(path, stores, tmp_path):
 @pytest.mark.parametrize("path", [p for p in PRETRAIN if "_cpu" not in p.stem], ids=stem)
 def test_gpu_recipe_runs_with_its_own_encoder(path, stores, tmp_path):
     assert run_pretraining(path, stores, tmp_path / "run", full=True).is_dir()
+
+
+@pytest.mark.slow
+def test_two_devices_share_a_run(stores, tmp_path):
+    changes = adapted(PIPELINES / "pretrain/voco_ct_cpu.yaml") | {"trainer.devices": 2}
+    command = [sys.executable, "-m", "medssl", "pretrain", "--data", str(stores / "ct")]
+    command += ["--config", str(PIPELINES / "pretrain/voco_ct_cpu.yaml")]
+    command += ["--out", str(tmp_path / "run")]
+    for key, value in changes.items():
+        command += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+    subprocess.run(command, check=True, capture_output=True)
+    assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) == 3
+    assert medssl.load_encoder(tmp_path / "run")[0].name == "resenc_s"
 
 
 @pytest.mark.parametrize("path", PRETRAIN, ids=stem)
