@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -20,26 +22,41 @@ from medssl.training.checkpoint import AtomicCheckpointIO, newest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, SPACING_MM = (24, 20, 24), (16.0, 16.0, 18.0)
-QUICK = {
+SHORT = (
+    "--data.patch 16 16 16 --data.batch 1 --data.workers 0 --trainer.steps 2"
+    " --trainer.accelerator cpu"
+)
+ROAD = {
     "prepare": "--spacing 12 12 12",
-    "pretrain": "--encoder.name resenc_s --method.grid 2 2 1 --method.width 32"
-    " --data.patch 16 16 16 --data.batch 1 --data.workers 0 --trainer.steps 2"
-    " --trainer.accelerator cpu",
-    "finetune": "--data.patch 16 16 16 --data.batch 1 --data.workers 0 --trainer.steps 2"
-    " --trainer.accelerator cpu --data.validation 0",
+    "pretrain": f"--encoder.name resenc_s --method.grid 2 2 1 --method.width 32 {SHORT}",
+    "finetune": f"{SHORT} --data.validation 0",
 }
+EXAMPLE = {"pretrain": SHORT, "finetune": SHORT}
 
 
-def road():
-    """The commands of the README's second section, in order."""
-    section = (ROOT / "README.md").read_text().split("## The road")[1].split("## ")[0]
-    blocks = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
-    return [shlex.split(line, comments=True)[1:] for line in blocks[0].splitlines() if line]
+def commands(section):
+    """The medssl commands of the first block of a section of the README, in order."""
+    text = (ROOT / "README.md").read_text().split(f"## {section}")[1].split("\n## ")[0]
+    lines = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)[0].splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("medssl")]
+
+
+def walk(section, root, here, changes):
+    """Run the commands of a section in a folder, as typed but for size and length."""
+    for verb, *rest in commands(section):
+        for number, word in enumerate(rest):
+            if rest[number - 1] == "--config":
+                rest[number] = str(ROOT / word)
+            elif not re.fullmatch(r"-.*|[\d.]+|mr", word):
+                rest[number] = str(here.get(word, root / word))
+        assert main([verb, *rest, *shlex.split(changes.get(verb, ""))]) == 0, verb
+        if "/scans" in here and verb == "prepare":
+            shutil.rmtree(here["/scans"])  # a store never needs its source again
 
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
-    """A folder in which every command of the road was run, as typed but for size and length."""
+    """A folder in which every command of the road was run."""
     root = tmp_path_factory.mktemp("road")
     half = {"size": SIZE, "spacing_mm": SPACING_MM}
     write_phantoms(root / "scans/dicom", count=2, image_format="dicom", seed=5, **half)
@@ -47,21 +64,12 @@ def walked(tmp_path_factory):
     write_phantoms(root / "dataset", count=2, labels=True, organs=["liver"], **half)
     shutil.copytree(root / "dataset/imagesTr", root / "new_scans")
     here = {"/scans": root / "scans", "/new_scans": root / "new_scans", "dataset": root / "dataset"}
-    for words in road():
-        verb, *rest = words
-        for number, word in enumerate(rest):
-            if rest[number - 1] == "--config":
-                rest[number] = str(ROOT / word)
-            elif not re.fullmatch(r"-.*|[\d.]+", word):
-                rest[number] = str(here.get(word, root / word))
-        assert main([verb, *rest, *shlex.split(QUICK.get(verb, ""))]) == 0, words
-        if verb == "prepare":
-            shutil.rmtree(root / "scans")  # a store never needs its source again
+    walk("The road", root, here, ROAD)
     return root
 
 
 def test_road_of_the_readme_is_walked_to_its_end(walked):
-    assert {words[0] for words in road()} == {
+    assert {words[0] for words in commands("The road")} == {
         "index", "prepare", "pretrain", "finetune", "predict", "evaluate",
     }  # fmt: skip
     result = json.loads((walked / "liver.json").read_text())
@@ -93,6 +101,17 @@ def test_exported_encoder_is_that_of_the_training_bit_for_bit(walked):
         trained = method.exported_encoder().eval()(probe)
         loaded = encoder(probe)
     assert all(torch.equal(a, b) for a, b in zip(trained, loaded, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_example_of_the_readme_is_walked_to_its_end(shared_data, tmp_path):
+    script = ROOT / "pipelines/finetune/hippocampus.py"
+    source = shared_data("Task04_Hippocampus")
+    words = [sys.executable, str(script), str(source), "--out", str(tmp_path / "hippocampus")]
+    subprocess.run(words, check=True, capture_output=True)
+    walk("A real example", tmp_path, {}, EXAMPLE)
+    assert json.loads((tmp_path / "hippocampus.json").read_text())["mean"]["dice"]["cases"] == 20
 
 
 @pytest.mark.data
