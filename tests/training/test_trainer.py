@@ -19,6 +19,14 @@ from medssl.training.module import TrainingModule
 from medssl.training.trainer import RunSettings, choose_precision, train
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """Hear SIGINT as a terminal's program does: a background job is started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Memory:
     def __init__(self, poison=None):
         self.poison = poison
@@ -104,6 +112,12 @@ def test_second_request_stops_on_the_spot(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Impatient())
     assert newest_checkpoint(tmp_path / "checkpoints") is None
+
+
+def test_a_process_that_was_told_to_ignore_it_goes_on(tmp_path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run(tmp_path, Tiny(interrupt_at=1))
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "step-4.ckpt"
 
 
 def test_signal_handlers_are_given_back(tmp_path):
