@@ -18,7 +18,7 @@ __all__ = ["demo"]
 SIZE = (72, 56, 72)
 SPACING_MM = (6.0, 6.0, 6.0)
 UNLABELLED, LABELLED, HELD_OUT = 16, 3, 6
-ORGANS = ("liver", "spleen", "kidney_right", "kidney_left", "aorta")
+ORGANS = ("lung_right", "lung_left", "heart", "liver", "vertebrae")
 PICTURED = 2
 
 VOCO: dict[str, Any] = {
@@ -40,7 +40,7 @@ SEGMENTATION: dict[str, Any] = {
     "encoder": {"name": "resenc_s"},
     "data": {"patch": [40, 40, 40], "batch": 2, "workers": 0, "spacing_mm": list(SPACING_MM)},
     "optim": {"lr": 2e-3, "warmup": 0.1, "ema": 0.95},
-    "trainer": {"steps": 60, "log_every": 5},
+    "trainer": {"steps": 90, "log_every": 5},
 }
 
 
