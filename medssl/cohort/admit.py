@@ -6,7 +6,7 @@ A candidate is read whole here, once: what is admitted has been seen to the last
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,11 +17,15 @@ import numpy.typing as npt
 from medssl.cohort.modality import is_mask, is_suspect_ct, modality_from_values
 from medssl.errors import VolumeReadError
 from medssl.io.dicom_series import FoundVolume, read_found
+from medssl.io.contract import ReadRules
 from medssl.io.geometry import to_ras
 from medssl.io.read import find_reader
 from medssl.types import Modality, Volume
 
 __all__ = ["Admission", "Admitted", "Candidate", "Policy", "Quarantined", "admit", "voxel_hash"]
+
+
+_SAMPLED_VOXELS = 2**20
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,12 @@ class Policy:
     Attributes:
         modality: What an image is where nothing tells.
         min_slices: Fewest voxels along each axis of a volume.
+        rules: What is done where a file leaves a choice.
     """
 
     modality: Modality = "unknown"
     min_slices: int = 4
+    rules: ReadRules = field(default_factory=ReadRules)
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,10 @@ class Admitted:
     affine: tuple[float, ...]
     dtype: str
     fixes: tuple[str, ...]
+    manufacturer: str
+    intensity: tuple[float, ...]
     voxel_hash: str
+    perceptual_hash: str
     duplicate_of: str | None = None
 
 
@@ -106,18 +115,18 @@ class Quarantined:
 Admission = Admitted | Quarantined
 
 
-def admit(candidate: Candidate, policy: Policy) -> Admission:
-    """Read a candidate and give the verdict on it."""
+def admit(candidate: Candidate, policy: Policy) -> tuple[Admission, ...]:
+    """Read a candidate and give the verdicts on it: one, or one for each volume of a time series."""
     try:
         volume, kind = _read(candidate)
     except VolumeReadError as error:
-        return _quarantined(candidate, error.code, error.detail)
+        return (_quarantined(candidate, error.code, error.detail),)
     except MemoryError:
-        return _quarantined(candidate, "too_large", "it does not fit into memory")
+        return (_quarantined(candidate, "too_large", "it does not fit into memory"),)
     fault = _fault(candidate, volume, kind, policy)
     if fault is not None:
-        return _quarantined(candidate, *fault)
-    return _row(candidate, _with_modality(candidate, volume, policy), kind)
+        return (_quarantined(candidate, *fault),)
+    return (_row(candidate, _with_modality(candidate, volume, policy), kind),)
 
 
 def _quarantined(candidate: Candidate, code: str, detail: str) -> Quarantined:
@@ -189,8 +198,18 @@ def _row(candidate: Candidate, volume: Volume, kind: str) -> Admitted:
         affine=tuple(float(number) for number in volume.affine.ravel()),
         dtype=str(volume.data.dtype),
         fixes=tuple(dict.fromkeys(volume.fixes)),
+        manufacturer="",
+        intensity=_intensity(volume.data),
         voxel_hash=voxels,
+        perceptual_hash="",
     )
+
+
+def _intensity(data: npt.NDArray[Any]) -> tuple[float, ...]:
+    """Return what the report shows of the values: least, 0.5, 50 and 99.5 percent, and greatest."""
+    sample = data.ravel()[:: max(data.size // _SAMPLED_VOXELS, 1)]
+    inner = np.percentile(sample, (0.5, 50.0, 99.5))
+    return tuple(float(value) for value in (data.min(), *inner, data.max()))
 
 
 def _below(file: Path, folder: Path) -> str:

@@ -42,12 +42,16 @@ SCHEMA = pa.schema(
         ("affine", pa.list_(pa.float64())),
         ("dtype", pa.string()),
         ("fixes", pa.list_(pa.string())),
+        ("manufacturer", pa.string()),
+        ("intensity", pa.list_(pa.float64())),
         ("voxel_hash", pa.string()),
+        ("perceptual_hash", pa.string()),
         ("duplicate_of", pa.string()),
     ]
 )
 """Columns of ``volumes.parquet``. ``files`` are the slices of a series, below ``path``; ``part`` is
-which of several volumes in the same files a row stands for."""
+which of several volumes in the same files a row stands for; ``intensity`` is least, 0.5, 50 and
+99.5 percent, and greatest value."""
 
 _PRIVATE = 0o600
 _TABLE, _QUARANTINE, _SOURCES = "volumes.parquet", "quarantine.csv", "sources.json"

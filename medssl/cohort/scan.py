@@ -221,11 +221,12 @@ def _common_path(root: Path, files: Sequence[Path]) -> PurePosixPath:
     return common
 
 
-def _file(findings: Findings, admission: Admission) -> None:
-    if isinstance(admission, Admitted):
-        findings.admitted.append(admission)
-    else:
-        findings.quarantine.append(admission)
+def _file(findings: Findings, admissions: Iterable[Admission]) -> None:
+    for admission in admissions:
+        if isinstance(admission, Admitted):
+            findings.admitted.append(admission)
+        else:
+            findings.quarantine.append(admission)
 
 
 def _nothing_found(findings: Findings) -> str:

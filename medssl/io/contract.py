@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from medssl.types import Modality, Shape, Volume
 
-__all__ = ["Source", "VolumeHeader", "VolumeReader", "plane_affine", "single_file"]
+__all__ = ["ReadRules", "Source", "VolumeHeader", "VolumeReader", "plane_affine", "single_file"]
 
 Source = Path | Sequence[Path]
 """A file, a folder that holds one DICOM series, or the files of one series."""
+
+
+@dataclass(frozen=True)
+class ReadRules:
+    """What the user wants done where a file leaves a choice.
+
+    Attributes:
+        time_series: What becomes of many volumes of one place: refused, the first taken, or each
+            taken as a volume of its own.
+        fill_missing: Up to this many missing slices of a series are interpolated.
+    """
+
+    time_series: Literal["hold", "first", "split"] = "hold"
+    fill_missing: int = 0
 
 
 @dataclass(frozen=True)
