@@ -11,6 +11,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, overload
 
@@ -18,8 +19,9 @@ import torch
 from torch import Tensor
 
 from medssl.errors import ConfigError
+from medssl.transforms.draws import host_generator, uniform
 
-__all__ = ["Params", "Transform", "host_generator", "log_uniform", "per_voxel", "select", "uniform"]
+__all__ = ["Params", "Transform", "per_voxel", "select"]
 
 FACTOR = 1.0
 Params = dict[str, Tensor]
@@ -41,12 +43,15 @@ class Transform(ABC):
             that leaves an image as it is: 0 for what is added, 1 for factors, which are drawn
             evenly on a logarithmic scale.
         is_spatial: Whether labels move too.
+        mixes_batch: Whether an image becomes part of another of its batch, so that parameters hold
+            for the whole batch alone.
     """
 
     p: float = 1.0
 
     neutral: ClassVar[Mapping[str, float]] = {}
     is_spatial: ClassVar[bool] = False
+    mixes_batch: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check what can be checked without an image, and say so if the transform does nothing.
@@ -69,6 +74,46 @@ class Transform(ABC):
                 )
         if self.is_idle():
             warnings.warn(f"{self} never changes an image; leave it out", stacklevel=3)
+
+    def out_shape(self, shape: Sequence[int]) -> torch.Size:
+        """Return the shape that images of a shape have afterwards; most transforms keep it."""
+        return torch.Size(shape)
+
+    def frames(self, shape: Sequence[int], params: Params) -> Tensor:
+        """Return from where in the input each place was read, ``(B, d, d + 1)``, on the host.
+
+        Places are measured from the middle of an image and run from -1 to 1 between its outer
+        faces, axis by axis: ``input = frame[:, :, :d] @ output + frame[:, :, d]``. What relates
+        two views of one crop follows from their frames (:mod:`medssl.transforms.frames`).
+
+        Args:
+            shape: Shape of the images before the transform.
+            params: As drawn.
+
+        Raises:
+            ConfigError: If the transform moves each voxel its own way.
+        """
+        dims = len(shape) - 2
+        rest = torch.eye(dims, dims + 1).expand(len(params["active"]), -1, -1)
+        if not self.is_spatial:
+            return rest
+        active = params["active"].cpu()[:, None, None]
+        return torch.where(active, self._frames(torch.Size(shape), params), rest)
+
+    def mask(
+        self, shape: Sequence[int], params: Params, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Return where voxels were overwritten or displaced by a corruption, ``(B, 1, X, Y, Z)``.
+
+        Args:
+            shape: Shape of the images before the transform.
+            params: As drawn.
+            device: Where the mask is wanted.
+        """
+        out = self.out_shape(shape)
+        active = params["active"].to(device, non_blocking=True)
+        changed = self._mask(out, params, torch.device(device))
+        return changed & active.view(-1, *[1] * (len(out) - 1))
 
     def is_idle(self) -> bool:
         """Say whether no image will ever be changed."""
@@ -115,14 +160,16 @@ class Transform(ABC):
 
         Computed in float32, whatever the surrounding precision: coordinates do not fit 8 bits.
         """
-        with torch.autocast(images.device.type, enabled=False):
+        _check_batch(images, params)
+        with _full_precision(images.device):
             return self._on_active(images, params, is_label=False)
 
     def apply_label(self, labels: Tensor, params: Params) -> Tensor:
         """Return the labels ``(B, L, X, Y, Z)`` moved with their images; values are never mixed."""
         if not self.is_spatial:
             return labels
-        with torch.autocast(labels.device.type, enabled=False):
+        _check_batch(labels, params)
+        with _full_precision(labels.device):
             return self._on_active(labels, params, is_label=True)
 
     @overload
@@ -162,26 +209,37 @@ class Transform(ABC):
         """Return moved labels; the same as images for transforms that only reorder voxels."""
         return self._apply(labels, params)
 
+    def _mask(self, shape: torch.Size, params: Params, device: torch.device) -> Tensor:  # noqa: ARG002
+        """Return the mask of all images as if all were active; most transforms hide nothing."""
+        return torch.zeros(shape[0], 1, *shape[2:], dtype=torch.bool, device=device)
+
+    def _frames(self, shape: torch.Size, params: Params) -> Tensor:  # noqa: ARG002
+        """Return the frames of all images as if all were active."""
+        raise ConfigError(
+            f"{type(self).__name__} moves each voxel its own way, so no matrix tells where a view "
+            "lies; leave it out of views that are related to each other in space"
+        )
+
     def _on_active(self, x: Tensor, params: Params, *, is_label: bool) -> Tensor:
         """Transform the images that were chosen and leave the others as they are."""
-        _check_ndim(x.shape)
-        active = params["active"]
-        if len(active) != len(x):
-            raise ValueError(
-                f"parameters were drawn for {len(active)} images and applied to {len(x)}; draw "
-                "them for the batch they are applied to"
-            )
-        chosen = active.nonzero().flatten()
+        chosen = params["active"].nonzero().flatten()
         if len(chosen) == 0:
             return x
         mine = select({key: value for key, value in params.items() if key != "active"}, chosen)
-        where = chosen.to(x.device)
+        where = chosen.to(x.device, non_blocking=True)
         part = x if len(chosen) == len(x) else x[where]
         if is_label:
             changed = self._apply_label(part, mine)
         else:
             changed = self._apply(part.float(), mine).to(x.dtype)
-        return changed if len(chosen) == len(x) else x.index_copy(0, where, changed)
+        if len(chosen) == len(x):
+            return changed
+        if changed.shape[1:] != x.shape[1:]:
+            raise ConfigError(
+                f"{type(self).__name__}: p was {self.p} and images change their size, so that "
+                "those left alone would not fit beside them; set p to 1"
+            )
+        return x.index_copy(0, where, changed)
 
     def _range(self, field: str) -> tuple[float, ...]:
         value: float | tuple[float, ...] = getattr(self, field)
@@ -195,23 +253,7 @@ def select(params: Params, index: Tensor) -> Params:
         params: As drawn for a batch.
         index: Numbers of the images.
     """
-    return {key: value[index.to(value.device)] for key, value in params.items()}
-
-
-def uniform(
-    size: int | tuple[int, ...], low: float, high: float, generator: torch.Generator
-) -> Tensor:
-    """Draw float32 numbers between ``low`` and ``high`` on the generator's device."""
-    shape = (size,) if isinstance(size, int) else size
-    unit = torch.rand(shape, generator=generator, device=generator.device)
-    return low + (high - low) * unit
-
-
-def log_uniform(
-    size: int | tuple[int, ...], low: float, high: float, generator: torch.Generator
-) -> Tensor:
-    """Draw factors between ``low`` and ``high``, as often halved as doubled."""
-    return uniform(size, math.log(low), math.log(high), generator).exp()
+    return {key: value[index.to(value.device, non_blocking=True)] for key, value in params.items()}
 
 
 def per_voxel(values: Tensor, images: Tensor) -> Tensor:
@@ -220,22 +262,33 @@ def per_voxel(values: Tensor, images: Tensor) -> Tensor:
     return lined_up.reshape(*lined_up.shape, *[1] * (images.ndim - lined_up.ndim))
 
 
-def host_generator(generator: torch.Generator) -> torch.Generator:
-    """Return a generator on the CPU, fed by ``generator`` if that lives on another device.
-
-    Parameters are a few numbers an image: drawn on the host they cost one wait for the device a
-    call, in place of one for each decision that depends on them.
-    """
-    if generator.device.type == "cpu":
-        return generator
-    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
-    return torch.Generator().manual_seed(int(seed))
-
-
 def _scale(value: float, rest: float, strength: float) -> float:
     if rest == FACTOR:
         return float(value**strength)
     return rest + strength * (value - rest)
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return what keeps surrounding autocast out, on devices that have such a thing."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
+def _check_batch(x: Tensor, params: Params) -> None:
+    """See that parameters were drawn for such a batch.
+
+    Raises:
+        ValueError: If they were not.
+    """
+    _check_ndim(x.shape)
+    drawn = len(params["active"])
+    # A part of a batch has lost the partners of its images.
+    if drawn != len(x) or ("partner" in params and int(params["partner"].max()) >= drawn):
+        raise ValueError(
+            f"parameters were drawn for {drawn} images and applied to {len(x)}; draw them for the "
+            "batch they are applied to"
+        )
 
 
 def _check_ndim(shape: Sequence[int]) -> None:

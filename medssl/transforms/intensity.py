@@ -14,10 +14,21 @@ import torch
 from torch import Tensor
 
 from medssl.errors import ConfigError
-from medssl.transforms.base import Params, Transform, log_uniform, per_voxel, uniform
+from medssl.transforms.base import Params, Transform, per_voxel
+from medssl.transforms.draws import log_uniform, noise_like, seeds, uniform
 from medssl.transforms.separable import along_axes, coarse_matrix, gaussian_matrix, smooth_field
 
-__all__ = ["BiasField", "Blur", "Brightness", "Contrast", "Gamma", "LowResolution", "Noise"]
+__all__ = [
+    "BiasField",
+    "Blur",
+    "Brightness",
+    "Contrast",
+    "Gamma",
+    "LowResolution",
+    "Noise",
+    "RicianNoise",
+    "own_range",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +53,7 @@ class Gamma(Transform):
         }
 
     def _apply(self, images: Tensor, params: Params) -> Tensor:
-        lowest, width = _range(images)
+        lowest, width = own_range(images)
         inverted = per_voxel(params["inverted"], images)
         unit = ((images - lowest) / width).clamp(min=0.0, max=1.0)
         bent = torch.where(inverted, 1.0 - unit, unit).pow(per_voxel(params["exponent"], images))
@@ -107,18 +118,33 @@ class Noise(Transform):
     neutral: ClassVar[Mapping[str, float]] = {"sigma": 0.0}
 
     def _draw(self, shape: torch.Size, generator: torch.Generator) -> Params:
-        device = generator.device
         return {
             "sigma": uniform(shape[0], *self.sigma, generator),
-            "seed": torch.randint(2**62, (shape[0],), generator=generator, device=device),
+            "seed": seeds(shape[0], generator),
         }
 
     def _apply(self, images: Tensor, params: Params) -> Tensor:
-        source = torch.Generator(device=images.device)
-        noise = torch.empty_like(images)
-        for own, seed in zip(noise, params["seed"].tolist(), strict=True):
-            own.normal_(generator=source.manual_seed(seed))
+        noise = noise_like(images, params["seed"], "normal")
         return noise.mul_(per_voxel(params["sigma"], images)).add_(images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RicianNoise(Noise):
+    """Take the magnitude of a signal with noise in both its channels, as MR scanners do.
+
+    Where there is signal it is like Gaussian noise; air, which Gaussian noise leaves dark on
+    average, becomes brighter. Signal is measured from the darkest voxel of each channel.
+
+    Attributes:
+        sigma: Lowest and highest standard deviation of each channel, in units of the image.
+    """
+
+    def _apply(self, images: Tensor, params: Params) -> Tensor:
+        sigma = per_voxel(params["sigma"], images)
+        lowest = per_voxel(images.flatten(2).amin(dim=2), images)
+        real = noise_like(images, params["seed"], "normal").mul_(sigma).add_(images - lowest)
+        other = noise_like(images, params["seed"] ^ 1, "normal").mul_(sigma)
+        return torch.hypot(real, other).add_(lowest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +247,7 @@ class BiasField(Transform):
         return (images - lowest) * field + lowest
 
 
-def _range(images: Tensor) -> tuple[Tensor, Tensor]:
+def own_range(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the lowest value of each channel of each image, and the width of its range."""
     flat = images.flatten(2)
     lowest, highest = flat.amin(dim=2), flat.amax(dim=2)

@@ -5,6 +5,7 @@ No transform here mirrors an axis unless it is named: left is not right, and fro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from medssl.errors import ConfigError
-from medssl.transforms.base import Params, Transform, uniform
+from medssl.transforms.base import Params, Transform
+from medssl.transforms.draws import uniform
 
 __all__ = ["Flip", "Rotate90"]
 
@@ -46,10 +48,18 @@ class Flip(Transform):
 
     def _apply(self, images: Tensor, params: Params) -> Tensor:
         for number, axis in enumerate(self.axes):
-            chosen = params["mirrored"][:, number].nonzero().flatten().to(images.device)
+            chosen = params["mirrored"][:, number].nonzero().flatten()
             if len(chosen):
+                chosen = chosen.to(images.device, non_blocking=True)
                 images = images.index_copy(0, chosen, images[chosen].flip(axis + 2))
         return images
+
+    def _frames(self, shape: torch.Size, params: Params) -> Tensor:
+        dims = len(shape) - 2
+        frames = torch.eye(dims, dims + 1).repeat(shape[0], 1, 1)
+        for number, axis in enumerate(self.axes):
+            frames[:, axis, axis] = 1.0 - 2.0 * params["mirrored"][:, number].cpu()
+        return frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +102,19 @@ class Rotate90(Transform):
     def _apply(self, images: Tensor, params: Params) -> Tensor:
         plane = [axis + 2 for axis in self.plane]
         for quarters in (1, 2, 3):
-            chosen = (params["quarters"] == quarters).nonzero().flatten().to(images.device)
+            chosen = (params["quarters"] == quarters).nonzero().flatten()
             if len(chosen):
+                chosen = chosen.to(images.device, non_blocking=True)
                 turned = images[chosen].rot90(quarters, plane)
                 images = images.index_copy(0, chosen, turned)
         return images
+
+    def _frames(self, shape: torch.Size, params: Params) -> Tensor:
+        dims = len(shape) - 2
+        first, second = self.plane
+        turns = params["quarters"].cpu() * (math.pi / 2.0)
+        cosine, sine = turns.cos().round(), turns.sin().round()
+        frames = torch.eye(dims, dims + 1).repeat(shape[0], 1, 1)
+        frames[:, first, first], frames[:, second, second] = cosine, cosine
+        frames[:, first, second], frames[:, second, first] = sine, -sine
+        return frames

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from medssl.errors import ConfigError
-from medssl.transforms.base import Transform, host_generator
+from medssl.transforms.base import Params, Transform
+from medssl.transforms.draws import host_generator
 
 __all__ = ["View", "ViewRecipe"]
 
@@ -36,16 +37,59 @@ class View:
         Raises:
             ConfigError: If the places hold fewer crops than the view asks for.
         """
-        count = images.shape[1]
-        wanted = range(count) if self.crops is None else self.crops
+        return self.apply(images, self.draw(images.shape, host_generator(generator)))
+
+    def draw(self, shape: Sequence[int], generator: torch.Generator) -> Params:
+        """Draw the parameters of this view; none if nothing is done to the crops.
+
+        Args:
+            shape: ``(B, K, C, *patch)``.
+            generator: Where the randomness comes from.
+
+        Raises:
+            ConfigError: If the places hold fewer crops than the view asks for.
+        """
+        flat = self._shape(shape)
+        return {} if self.transform is None else self.transform.draw(flat, generator)
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Return this view as it was drawn.
+
+        Args:
+            images: ``(B, K, C, *patch)``.
+            params: From :meth:`draw`.
+        """
+        wanted = self._wanted(images.shape)
+        all_in_order = wanted == list(range(images.shape[1]))
+        flat = (images if all_in_order else images[:, wanted]).flatten(0, 1)
+        return flat if self.transform is None else self.transform.apply(flat, params)
+
+    def frames(self, shape: Sequence[int], params: Params) -> Tensor:
+        """Return from where in its crop each place of the view was read, ``(B * k, d, d + 1)``.
+
+        See :mod:`medssl.transforms.frames` for what can be done with it.
+
+        Args:
+            shape: ``(B, K, C, *patch)``.
+            params: From :meth:`draw`.
+        """
+        flat = self._shape(shape)
+        if self.transform is None:
+            return torch.eye(len(flat) - 2, len(flat) - 1).expand(flat[0], -1, -1)
+        return self.transform.frames(flat, params)
+
+    def _shape(self, shape: Sequence[int]) -> torch.Size:
+        return torch.Size([shape[0] * len(self._wanted(shape)), *shape[2:]])
+
+    def _wanted(self, shape: Sequence[int]) -> list[int]:
+        count = shape[1]
+        wanted = list(range(count) if self.crops is None else self.crops)
         if any(not 0 <= crop < count for crop in wanted):
             raise ConfigError(
-                f"a view asks for crops {list(wanted)} and the sampler cuts {count} a place; "
+                f"a view asks for crops {wanted} and the sampler cuts {count} a place; "
                 "sampler and views of a method must agree"
             )
-        crops = images if list(wanted) == list(range(count)) else images[:, list(wanted)]
-        flat = crops.flatten(0, 1)
-        return flat if self.transform is None else self.transform(flat, generator)
+        return wanted
 
 
 @dataclass(frozen=True)
@@ -88,6 +132,29 @@ class ViewRecipe:
         """
         return cls(tuple(View(crops, transform) for crops, transform in groups))
 
+    @classmethod
+    def multicrop(
+        cls,
+        first: Transform,
+        local: Transform,
+        *,
+        second: Transform | None = None,
+        local_views: int = 8,
+    ) -> ViewRecipe:
+        """Return two large views of every crop and several small ones, all drawn apart.
+
+        Views may differ in size: each transform starts with a
+        :class:`~medssl.transforms.crop.CropResize` that names its own.
+
+        Args:
+            first: What is done for the first large view.
+            local: What is done for each small one.
+            second: What is done for the second large view; by default the same as for the first.
+            local_views: Number of small views.
+        """
+        large = (first, first if second is None else second)
+        return cls(tuple(View(transform=each) for each in (*large, *[local] * local_views)))
+
     def __call__(self, images: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Make the views of a batch.
 
@@ -101,5 +168,35 @@ class ViewRecipe:
         Raises:
             ConfigError: If the places hold fewer crops than a view asks for.
         """
+        return self.apply(images, self.draw(images.shape, generator))
+
+    def draw(self, shape: Sequence[int], generator: torch.Generator) -> list[Params]:
+        """Draw the parameters of all views, for methods that ask how views lie to each other.
+
+        Args:
+            shape: ``(B, K, C, *patch)``.
+            generator: Where the randomness comes from.
+
+        Raises:
+            ConfigError: If the places hold fewer crops than a view asks for.
+        """
         host = host_generator(generator)
-        return [view(images, host) for view in self.views]
+        return [view.draw(shape, host) for view in self.views]
+
+    def apply(self, images: Tensor, drawn: Sequence[Params]) -> list[Tensor]:
+        """Make the views as they were drawn.
+
+        Args:
+            images: ``(B, K, C, *patch)``.
+            drawn: From :meth:`draw`.
+        """
+        return [view.apply(images, mine) for view, mine in zip(self.views, drawn, strict=True)]
+
+    def frames(self, shape: Sequence[int], drawn: Sequence[Params]) -> list[Tensor]:
+        """Return where in their crops the views lie, ``(B * k, d, d + 1)`` each, on the host.
+
+        Args:
+            shape: ``(B, K, C, *patch)``.
+            drawn: From :meth:`draw`.
+        """
+        return [view.frames(shape, mine) for view, mine in zip(self.views, drawn, strict=True)]

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.errors import ConfigError
-from medssl.transforms.base import Params, Transform, log_uniform, uniform
+from medssl.transforms.base import Params, Transform
+from medssl.transforms.draws import log_uniform, uniform
 from medssl.transforms.separable import smooth_field, spline_knots
 
 __all__ = ["Affine", "Deform", "Elastic", "Warp"]
@@ -90,10 +91,7 @@ class Affine(Warp):
 
     def _draw(self, shape: torch.Size, generator: torch.Generator) -> Params:
         batch, dims = shape[0], len(shape) - 2
-        if self.spacing_mm is not None and len(self.spacing_mm) != dims:
-            raise ConfigError(
-                f"Affine: spacing_mm was {self.spacing_mm}; these images have {dims} axes"
-            )
+        _checked_spacing(self, self.spacing_mm, shape)
         angle, shear = math.radians(self.rotation_deg), math.tan(math.radians(self.shear_deg))
         axes = dims if self.per_axis_scale else 1
         return {
@@ -111,9 +109,14 @@ class Affine(Warp):
             params: As drawn.
         """
         dims = len(shape) - 2
-        edges = torch.tensor(shape[2:], dtype=torch.float32)
-        if self.spacing_mm is not None:
-            edges = edges * torch.tensor(self.spacing_mm)
+        whole = self._frames(torch.Size(shape), params).clone()
+        whole[:, :, :dims] = whole[:, :, :dims].flip(2)
+        return whole.flip(1)
+
+    def _frames(self, shape: torch.Size, params: Params) -> Tensor:
+        dims = len(shape) - 2
+        spacing = torch.tensor(_checked_spacing(self, self.spacing_mm, shape))
+        edges = torch.tensor(shape[2:], dtype=torch.float32) * spacing
         eye = torch.eye(dims)
         shear = eye + params["shear"].cpu() * (1.0 - eye)
         turn = self._rotation(params["angles"].cpu(), dims)
@@ -122,9 +125,7 @@ class Affine(Warp):
         # From fractions of the edges to millimetres, through the matrix, and back.
         linear = linear * edges / edges[:, None]
         shift = linear @ (-2.0 * params["shift"].cpu().unsqueeze(2))
-        whole = torch.cat([linear, shift], dim=2)
-        whole[:, :, :dims] = whole[:, :, :dims].flip(2)
-        return whole.flip(1)
+        return torch.cat([linear, shift], dim=2)
 
     def _rotation(self, angles: Tensor, dims: int) -> Tensor:
         """Return rotation matrices ``(B, d, d)``, about one axis after the other."""
@@ -154,10 +155,13 @@ class Elastic(Warp):
     Attributes:
         displacement_voxels: Largest shift of a control point along each axis, in voxels.
         spacing_voxels: Distance of control points, in voxels.
+        spacing_mm: Distance of voxels along each axis; both numbers above are then of the finest
+            axis, and thick slices are moved as many millimetres. None if equal.
     """
 
     displacement_voxels: float = 6.0
     spacing_voxels: float = 24.0
+    spacing_mm: tuple[float, ...] | None = None
 
     neutral: ClassVar[Mapping[str, float]] = {"displacement_voxels": 0.0}
 
@@ -176,10 +180,18 @@ class Elastic(Warp):
             )
 
     def _draw(self, shape: torch.Size, generator: torch.Generator) -> Params:
-        knots = tuple(spline_knots(size, self.spacing_voxels) for size in shape[2:])
+        spacing = _checked_spacing(self, self.spacing_mm, shape)
+        finer = [min(spacing) / step for step in spacing]
+        knots = tuple(
+            spline_knots(size, self.spacing_voxels * share)
+            for size, share in zip(shape[2:], finer, strict=True)
+        )
         # A short axis has its control points closer together; they must move less there.
         distances = [size / (count - 3) for size, count in zip(shape[2:], knots, strict=True)]
-        largest = [min(self.displacement_voxels, FOLD_LIMIT * distance) for distance in distances]
+        largest = [
+            min(self.displacement_voxels * share, FOLD_LIMIT * distance)
+            for distance, share in zip(distances, finer, strict=True)
+        ]
         unit = uniform((shape[0], len(knots), *knots), -1.0, 1.0, generator)
         limits = torch.tensor(largest, device=generator.device)
         return {"control": unit * limits.view(-1, *[1] * len(knots))}
@@ -248,6 +260,21 @@ class Deform(Warp):
         turned_steps = (matrices[:, :, :dims] @ steps.flatten(2)).view(steps.shape)
         field = smooth_field(turned_steps.to(device, non_blocking=True), shape[2:])
         return places + field.movedim(1, -1)
+
+
+def _checked_spacing(
+    transform: Warp, spacing_mm: tuple[float, ...] | None, shape: Sequence[int]
+) -> tuple[float, ...]:
+    """Return the distance of voxels along each axis, 1 if they are equal."""
+    dims = len(shape) - 2
+    if spacing_mm is None:
+        return (1.0,) * dims
+    if len(spacing_mm) != dims:
+        raise ConfigError(
+            f"{type(transform).__name__}: spacing_mm was {spacing_mm}; these images have {dims} "
+            "axes"
+        )
+    return spacing_mm
 
 
 def _lattice(shape: Sequence[int], matrices: Tensor) -> Tensor:

@@ -11,10 +11,19 @@ import torch
 
 import medssl.transforms
 from medssl.transforms.base import Transform, select
+from medssl.transforms.crop import CropResize
+from medssl.transforms.intensity import Contrast
+from medssl.transforms.warp import Affine
 
-# Transforms whose defaults change nothing, because what they do must be named.
-NAMED = {"Flip": {"axes": (0, 1)}}
-# A composition is tried with members, one of which moves labels.
+# Transforms whose defaults change nothing, because what they do must be named,
+# or because these images are too small for it.
+NAMED = {"Flip": {"axes": (0, 1)}, "LocalShuffle": {"edge": 0.3}}
+# What changes the size of every image keeps another contract, see tests/transforms/test_crop.py.
+RESIZING = {"CentreCrop"}
+# Compositions are tried with members, some of which move labels.
+COMPOSITIONS = {"Compose", "OneOf"}
+# A batch is changed as a whole or not at all.
+WHOLE = {"BatchStyle"}
 SHAPES = {"3d": (3, 2, 12, 12, 8), "2d": (3, 2, 12, 12)}
 
 
@@ -32,9 +41,21 @@ def members() -> list[Transform]:
         {c for c in subclasses(Transform) if c.__module__.startswith("medssl.")},
         key=lambda c: c.__name__,
     )
-    singles = [c(**NAMED.get(c.__name__, {})) for c in found if c.__name__ != "Compose"]
-    compose = next(c for c in found if c.__name__ == "Compose")
-    return [*singles, compose(tuple(singles))]
+    alone = [c for c in found if c.__name__ not in COMPOSITIONS | RESIZING]
+    singles = [c(**NAMED.get(c.__name__, {})) for c in alone]
+    compose, one_of = (c for c in found if c.__name__ in COMPOSITIONS)
+    return [*singles, compose(tuple(singles)), one_of((Affine(), CropResize(), Contrast()))]
+
+
+def mixes_batch(transform: Transform) -> bool:
+    """Whether an image of a batch becomes part of another, so that none can be taken alone."""
+    parts = getattr(transform, "transforms", ())
+    return transform.mixes_batch or any(mixes_batch(part) for part in parts)
+
+
+def is_noisy(transform: Transform) -> bool:
+    """Whether noise is made on the device itself."""
+    return any("seed" in key.split(".")[-1] for key in transform.draw((2, 1, 8, 8, 8), seeded()))
 
 
 @pytest.fixture(params=members(), ids=lambda t: type(t).__name__)
@@ -72,7 +93,9 @@ def test_something_happens(transform, images):
     assert not torch.allclose(changed, images, atol=1e-3)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str
+)
 def test_shape_dtype_and_input_are_kept(transform, images, dtype):
     images = images.to(dtype)
     before = images.clone()
@@ -123,7 +146,34 @@ def test_a_transform_that_does_nothing_says_so(transform):
         type(transform)(**{**vars(transform), "p": 0.0})
 
 
+def test_applied_twice_it_is_the_same(transform, images):
+    params = transform.draw(images.shape, seeded())
+    kept = {key: value.clone() for key, value in params.items()}
+    assert torch.equal(transform.apply(images, params), transform.apply(images, params))
+    assert all(torch.equal(params[key], kept[key]) for key in kept)
+
+
+def test_it_never_waits_for_the_device(transform, images, labels):
+    # Tensors on "meta" have no values: whoever looks at one on the host fails.
+    params = transform.draw(images.shape, seeded())
+    if not is_noisy(transform):  # "meta" has no generators
+        assert transform.apply(images.to("meta"), params).shape == images.shape
+    assert transform.apply_label(labels.to("meta"), params).shape == labels.shape
+    assert transform.mask(images.shape, params, "meta").shape == labels.shape
+
+
+def test_a_mask_tells_all_that_was_overwritten_and_no_image_that_was_not(transform, images):
+    transform = half_as_often(transform)
+    params = transform.draw(images.shape, seeded())
+    mask = transform.mask(images.shape, params)
+    assert mask.dtype == torch.bool
+    assert mask.shape == (len(images), 1, *images.shape[2:])
+    assert not mask[~params["active"]].any()
+
+
 def test_a_batch_is_its_images_one_by_one(transform, images, labels):
+    if mixes_batch(transform):
+        pytest.skip("images of a batch become part of each other")
     transform = half_as_often(transform)
     params = transform.draw(images.shape, seeded())
     together = transform.apply(images, params)
@@ -137,6 +187,8 @@ def test_a_batch_is_its_images_one_by_one(transform, images, labels):
 
 
 def test_images_that_are_not_chosen_are_untouched(transform, images):
+    if type(transform).__name__ in WHOLE:
+        pytest.skip("a batch is changed as a whole")
     transform = half_as_often(transform)
     many = images.repeat(8, *[1] * (images.ndim - 1))
     params = transform.draw(many.shape, seeded())

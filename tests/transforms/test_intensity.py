@@ -12,6 +12,7 @@ from medssl.transforms.intensity import (
     Gamma,
     LowResolution,
     Noise,
+    RicianNoise,
 )
 
 
@@ -83,6 +84,20 @@ def test_noise_has_the_width_that_was_drawn_and_mean_zero():
     torch.testing.assert_close(noise.std(dim=1), params["sigma"], atol=0, rtol=0.02)
     assert noise.mean(dim=1).abs().max() < 0.01
     assert not torch.allclose(noise[0] / params["sigma"][0], noise[1] / params["sigma"][1])
+
+
+def test_rician_noise_brightens_air_and_leaves_the_mean_of_tissue():
+    halves = torch.zeros(1, 1, 40, 40, 20)
+    halves[:, :, 20:] = 5.0
+    halves -= 2.0
+    halves[0, 0, 0, 0, 0] = -2.0  # the darkest voxel
+    noisy = RicianNoise(sigma=(0.4, 0.4))(halves, generator())[0, 0]
+    air, tissue = noisy[:20] + 2.0, noisy[20:] - 3.0
+    assert air.min() >= 0
+    # The mean of Rayleigh's distribution, and of Rice's where the signal is far above the noise.
+    assert air.mean() == pytest.approx(0.4 * math.sqrt(math.pi / 2), rel=0.02)
+    assert tissue.mean() == pytest.approx(0.4**2 / (2 * 5), abs=0.01)
+    assert tissue.std() == pytest.approx(0.4, rel=0.02)
 
 
 def test_blur_agrees_with_a_loop():

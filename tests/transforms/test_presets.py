@@ -2,14 +2,19 @@ import pytest
 import torch
 
 from medssl.errors import ConfigError
+from medssl.transforms.compose import Compose
 from medssl.transforms.presets import (
+    cut_out_corruption,
+    genesis_corruption,
     gentle_geometry,
     gentle_intensity,
+    multicrop_views,
     segmentation_augmentation,
+    strong_intensity,
 )
 from medssl.transforms.spatial import Flip, Rotate90
 
-PRESETS = [gentle_geometry, gentle_intensity, segmentation_augmentation]
+PRESETS = [gentle_geometry, gentle_intensity, segmentation_augmentation, strong_intensity]
 
 
 def generator(seed=0):
@@ -53,10 +58,75 @@ def test_nothing_is_mirrored(preset):
     assert not any(isinstance(part, Flip | Rotate90) for part in preset().transforms)
 
 
-def test_intensity_views_move_nothing(images):
+@pytest.mark.parametrize(
+    "preset", [gentle_intensity, strong_intensity, genesis_corruption, cut_out_corruption]
+)
+def test_what_changes_intensities_moves_nothing(preset, images):
     labels = torch.randint(0, 3, (16, 1, *images.shape[2:]), generator=generator())
-    _, moved = gentle_intensity()(images, generator(), label=labels)
+    _, moved = preset()(images, generator(), label=labels)
     assert torch.equal(moved, labels)
+
+
+def test_strong_views_differ_more_than_gentle_ones(images):
+    gentle, strong = (
+        (preset()(images, generator()) - images).abs().mean()
+        for preset in (gentle_intensity, strong_intensity)
+    )
+    assert strong > 1.5 * gentle
+
+
+def test_ct_has_no_coil_and_no_ringing():
+    kinds = {
+        modality: {type(part).__name__ for part in strong_intensity(modality=modality).transforms}
+        for modality in ("ct", "mr", "other")
+    }
+    assert kinds["mr"] - kinds["ct"] == {"BiasField", "Gibbs"}
+    assert kinds["other"] - kinds["ct"] == {"Gibbs"}
+
+
+def test_genesis_corrupts_as_often_as_its_paper():
+    corruption = genesis_corruption()
+    params = corruption.draw((4000, 1, 16, 16, 8), generator())
+    for key, share in (("0", 0.5), ("1", 0.9), ("2", 0.9), ("2.0", 0.18), ("2.1", 0.72)):
+        chosen = params[f"{key}.active"] & params[f"{key[0]}.active"]
+        assert chosen.float().mean() == pytest.approx(share, abs=0.03)
+
+
+def test_cut_out_hides_up_to_three_tenths_twice():
+    corruption = cut_out_corruption()
+    shape = (40, 1, 32, 32, 32)
+    params = corruption.draw(shape, generator())
+    parts = Compose(corruption.transforms[:1])
+    first = {k: v for k, v in params.items() if not k.startswith("1.")}
+    hidden = parts.mask(shape, first).float().flatten(1).mean(dim=1)
+    assert hidden.mean() == pytest.approx(0.14, abs=0.04)
+    assert 0.2 < hidden.max() < 0.4
+    assert corruption.mask(shape, params).float().mean() > 1.5 * hidden.mean()
+
+
+@pytest.mark.parametrize(
+    ("shape", "large", "small", "through"),
+    [
+        ((2, 3, 1, 24, 24, 12), (16, 16, 8), (8, 8, 4), 2),
+        ((2, 3, 1, 24, 24, 24), (16, 16, 16), (8, 8, 8), None),
+        ((2, 3, 1, 24, 24), (16, 16), (8, 8), None),
+    ],
+    ids=["slices", "3d", "2d"],
+)
+def test_large_and_small_views_lie_in_one_crop(shape, large, small, through):
+    recipe = multicrop_views(large, small, local_views=3, through_axis=through)
+    images = torch.rand(shape, generator=generator()) * 2 - 1
+    drawn = recipe.draw(shape, generator())
+    views = recipe.apply(images, drawn)
+    assert [tuple(view.shape) for view in views] == [(6, 1, *large)] * 2 + [(6, 1, *small)] * 3
+    shares = [frames[:, :, :-1].det() for frames in recipe.frames(shape, drawn)]
+    smallest, largest = (0.48, 1.0) if through is None and len(large) == 2 else (0.24, 1.0)
+    for number, share in enumerate(shares):
+        low, high = (
+            (smallest, largest) if number < 2 else (0.032, 0.24 if len(large) == 3 else 0.48)
+        )
+        assert share.min() > low - 1e-4
+        assert share.max() < high + 1e-4
 
 
 def test_geometry_views_invent_no_intensity(images):

@@ -5,6 +5,9 @@ from medssl.transforms.separable import (
     along_axes,
     coarse_matrix,
     gaussian_matrix,
+    lowpass_matrix,
+    nearest_places,
+    resize_matrix,
     smooth_field,
     spline_knots,
 )
@@ -49,3 +52,34 @@ def test_a_spline_keeps_what_is_constant_and_what_is_linear():
 def test_control_points_lie_about_as_far_apart_as_asked():
     assert spline_knots(96, 24) == 4 + 3
     assert spline_knots(10, 24) == 1 + 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_the_whole_at_its_own_size_and_nothing_cut_are_the_identity(size):
+    start, edge = torch.zeros(1), torch.ones(1)
+    torch.testing.assert_close(resize_matrix(start, edge, size, size)[0], torch.eye(size))
+    torch.testing.assert_close(lowpass_matrix(start, size)[0], torch.eye(size))
+    assert nearest_places(start, edge, size, size)[0].tolist() == list(range(size))
+
+
+@pytest.mark.parametrize("out", [1, 5, 40])
+def test_rows_of_a_resampling_sum_to_one_and_none_is_negative(out):
+    start, edge = torch.tensor([0.0, 0.3, 0.9]), torch.tensor([1.0, 0.55, 0.1])
+    matrix = resize_matrix(start, edge, 12, out)
+    torch.testing.assert_close(matrix.sum(dim=2), torch.ones(3, out))
+    assert matrix.min() >= -1e-6
+
+
+@pytest.mark.parametrize("ratio", [1.5, 2.0, 3.3])
+def test_a_larger_voxel_is_the_mean_of_the_interpolated_axis_over_its_width(ratio):
+    signal = torch.rand(60, generator=generator(), dtype=torch.float64)
+    out = round(60 / ratio)
+    matrix = resize_matrix(torch.zeros(1), torch.ones(1), 60, out)[0].double()
+    wider = (60 / out) ** 2 - 1
+    for voxel in range(3, out - 3):
+        centre = (voxel + 0.5) * 60 / out - 0.5
+        places = centre + (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000 * wider**0.5
+        places = places - wider**0.5 / 2
+        low = places.floor().long()
+        values = signal[low] + (places - low) * (signal[low + 1] - signal[low])
+        assert float(matrix[voxel] @ signal) == pytest.approx(float(values.mean()), abs=1e-4)

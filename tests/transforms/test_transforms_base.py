@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from medssl.errors import ConfigError
-from medssl.transforms.base import log_uniform
-from medssl.transforms.compose import Compose
+from medssl.transforms.compose import Compose, OneOf
+from medssl.transforms.corruption import CutMix
+from medssl.transforms.draws import log_uniform, partners
 from medssl.transforms.intensity import Brightness, Gamma, LowResolution, Noise
 from medssl.transforms.presets import segmentation_augmentation
 from medssl.transforms.spatial import Flip
@@ -113,3 +114,43 @@ def test_what_was_drawn_on_the_host_does_the_same_on_an_accelerator():
     torch.testing.assert_close(there.cpu(), augment.apply(image, params), atol=1e-4, rtol=1e-4)
     first, again = (augment(image.cuda(), torch.Generator("cuda").manual_seed(1)) for _ in "ab")
     assert torch.equal(first, again)
+
+
+def test_one_of_several_is_chosen_by_weight():
+    marks = tuple(Brightness(shift=shift) for shift in (1.0, 2.0, 3.0))
+    choice = OneOf(marks, weights=(1.0, 0.0, 3.0), p=0.8)
+    params = choice.draw((8000, 1, 2, 2), generator())
+    active = torch.stack([params[f"{number}.active"] & params["active"] for number in range(3)])
+    assert active.sum(dim=0).max() == 1
+    shares = active.float().mean(dim=1)
+    torch.testing.assert_close(shares, torch.tensor([0.2, 0.0, 0.6]), atol=0.02, rtol=0)
+    changed = choice.apply(torch.zeros(8000, 1, 2, 2), params)[:, 0, 0, 0] != 0
+    assert torch.equal(changed, active.any(dim=0))
+
+
+def test_without_weights_each_is_chosen_as_often():
+    params = OneOf((Noise(), Brightness())).draw((4000, 1, 2, 2), generator())
+    assert params["0.active"].float().mean() == pytest.approx(0.5, abs=0.03)
+    assert torch.equal(params["0.active"], ~params["1.active"])
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, -1.0), (0.0, 0.0)])
+def test_weights_that_are_no_chances_are_refused(weights):
+    with pytest.raises(ConfigError, match="OneOf: weights"):
+        OneOf((Noise(), Brightness()), weights=weights)
+
+
+def test_members_of_a_composition_that_is_not_always_done_find_their_partners():
+    steps = Compose((CutMix(), Brightness()), p=0.5)
+    images = torch.rand(30, 1, 8, 8, generator=generator())
+    params = steps.draw(images.shape, generator())
+    changed = (steps.apply(images, params) != images).flatten(1).any(dim=1)
+    assert torch.equal(changed, params["active"])
+
+
+def test_a_partner_is_another_image_and_each_as_often():
+    drawn = torch.stack([partners(4, generator(seed)) for seed in range(3000)])
+    for number in range(4):
+        counts = drawn[:, number].bincount(minlength=4)
+        assert counts[number] == 0
+        assert (counts / 3000)[torch.arange(4) != number].min() > 0.29

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from medssl.errors import ConfigError
+from medssl.transforms.compose import Compose
+from medssl.transforms.crop import CropResize
 from medssl.transforms.intensity import Brightness
 from medssl.transforms.views import View, ViewRecipe
 
@@ -70,3 +72,41 @@ def test_planar_images_make_views_too():
 def test_crops_that_the_sampler_does_not_cut_are_told(images):
     with pytest.raises(ConfigError, match="the sampler cuts 5 a place"):
         ViewRecipe.groups((range(9), None))(images, generator())
+
+
+def test_views_that_were_drawn_can_be_made_again(images):
+    recipe = ViewRecipe.pair(Compose((CropResize(), Brightness())), None)
+    drawn = recipe.draw(images.shape, generator(3))
+    called = recipe(images, generator(3))
+    for first, again, view in zip(
+        recipe.apply(images, drawn), recipe.apply(images, drawn), called, strict=True
+    ):
+        assert torch.equal(first, again)
+        assert torch.equal(first, view)
+
+
+def test_a_view_knows_where_in_its_crop_it_lies(images):
+    recipe = ViewRecipe.groups((range(3), CropResize(p=0.5)), (range(3, 5), None))
+    drawn = recipe.draw(images.shape, generator())
+    cut, whole = recipe.frames(images.shape, drawn)
+    assert cut.shape == (6, 3, 4)
+    assert torch.equal(whole, torch.eye(3, 4).expand(4, 3, 4))
+    assert torch.equal(cut[~drawn[0]["active"]][0], torch.eye(3, 4))
+    assert (cut[drawn[0]["active"]].diagonal(dim1=1, dim2=2) < 1).any()
+
+
+def test_multicrop_makes_two_large_views_and_several_small_ones_of_each_crop(images):
+    large, small = CropResize(size=(4, 4, 4)), CropResize(size=(2, 2, 2))
+    views = ViewRecipe.multicrop(large, small, local_views=5)(images, generator())
+    assert [tuple(view.shape) for view in views] == [(10, 1, 4, 4, 4)] * 2 + [(10, 1, 2, 2, 2)] * 5
+    for view in views:  # crop by crop in the same order
+        torch.testing.assert_close(view[:, 0, 0, 0, 0], torch.arange(10.0))
+
+
+def test_the_second_large_view_can_be_treated_otherwise(images):
+    large = CropResize(size=(4, 4, 4))
+    brighter = Compose((large, Brightness(shift=0.4)))
+    recipe = ViewRecipe.multicrop(large, large, second=brighter, local_views=0)
+    first, second = recipe(images, generator())
+    torch.testing.assert_close(first, images.flatten(0, 1))
+    assert not torch.allclose(second, first, atol=0.01)

@@ -166,6 +166,15 @@ def test_deform_is_its_parts_when_only_one_is_active():
         )
 
 
-def test_spacing_of_another_dimension_is_refused():
-    with pytest.raises(ConfigError, match="spacing_mm"):
-        Affine(spacing_mm=(1.0, 1.0))(torch.zeros(1, 1, 4, 4, 4), generator())
+@pytest.mark.parametrize("transform", [Affine, Elastic])
+def test_spacing_of_another_dimension_is_refused(transform):
+    with pytest.raises(ConfigError, match=f"{transform.__name__}: spacing_mm"):
+        transform(spacing_mm=(1.0, 1.0))(torch.zeros(1, 1, 4, 4, 4), generator())
+
+
+def test_thick_slices_are_pushed_as_many_millimetres_and_not_voxels():
+    shape = (40, 1, 96, 96, 20)
+    control = Elastic(spacing_mm=(1.0, 1.0, 5.0)).draw(shape, generator())["control"]
+    assert control.shape == (40, 3, 7, 7, 7)
+    reach = control.abs().amax(dim=(0, 2, 3, 4))
+    torch.testing.assert_close(reach, torch.tensor([6.0, 6.0, 1.2]), atol=0, rtol=0.02)
