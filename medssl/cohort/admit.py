@@ -6,6 +6,7 @@ A candidate is read whole here, once: what is admitted has been seen to the last
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,18 +15,21 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from medssl.cohort.likeness import perceptual_hash
 from medssl.cohort.modality import is_mask, is_suspect_ct, modality_from_values
 from medssl.errors import VolumeReadError
-from medssl.io.dicom_series import FoundVolume, read_found
 from medssl.io.contract import ReadRules
+from medssl.io.dicom_series import FoundVolume, read_found
 from medssl.io.geometry import to_ras
-from medssl.io.read import find_reader
+from medssl.io.read import find_file_reader
 from medssl.types import Modality, Volume
 
 __all__ = ["Admission", "Admitted", "Candidate", "Policy", "Quarantined", "admit", "voxel_hash"]
 
-
 _SAMPLED_VOXELS = 2**20
+_DENSER_THAN_AIR_HU = -500
+_LEAST_BODY = 1e-4
+"""Less than this share of a CT that is denser than air is noise, not a patient."""
 
 
 @dataclass(frozen=True)
@@ -116,32 +120,53 @@ Admission = Admitted | Quarantined
 
 
 def admit(candidate: Candidate, policy: Policy) -> tuple[Admission, ...]:
-    """Read a candidate and give the verdicts on it: one, or one for each volume of a time series."""
+    """Read a candidate and give the verdicts on it: one, or one for each volume of a time series.
+
+    Where one volume of a series can't be read, the file is damaged and none is admitted.
+    """
     try:
-        volume, kind = _read(candidate)
+        return tuple(
+            _verdict(candidate, volume, kind, part, policy)
+            for volume, kind, part in _read(candidate, policy.rules)
+        )
     except VolumeReadError as error:
         return (_quarantined(candidate, error.code, error.detail),)
     except MemoryError:
         return (_quarantined(candidate, "too_large", "it does not fit into memory"),)
+
+
+def _verdict(
+    candidate: Candidate, volume: Volume, kind: str, part: int, policy: Policy
+) -> Admission:
+    volume = _with_modality(candidate, volume, policy)
     fault = _fault(candidate, volume, kind, policy)
     if fault is not None:
-        return (_quarantined(candidate, *fault),)
-    return (_row(candidate, _with_modality(candidate, volume, policy), kind),)
+        return _quarantined(candidate, *fault)
+    return _row(candidate, volume, kind, part)
 
 
 def _quarantined(candidate: Candidate, code: str, detail: str) -> Quarantined:
     return Quarantined(candidate.source, candidate.path, code, detail)
 
 
-def _read(candidate: Candidate) -> tuple[Volume, str]:
-    """Return the voxels and the name of the format."""
+def _read(candidate: Candidate, rules: ReadRules) -> Iterator[tuple[Volume, str, int]]:
+    """Yield voxels, the name of the format and the number of the volume in its files."""
     if candidate.series is not None:
-        return read_found(candidate.series), "dicom"
+        yield read_found(candidate.series), "dicom", candidate.series.part
+        return
     path = candidate.root / candidate.path
-    reader = find_reader(path)
+    reader = find_file_reader(path)
     if reader is None:
         raise VolumeReadError("no reader", code="not_an_image", detail="no known format")
-    return reader.read(path), reader.format
+    volumes: Iterable[Volume]
+    if rules.time_series == "split":
+        volumes = reader.read_each(path)
+    elif rules.time_series == "first":
+        volumes = (reader.read(path, 0),)
+    else:
+        volumes = (reader.read(path),)
+    for part, volume in enumerate(volumes):
+        yield volume, reader.format, part
 
 
 def _fault(
@@ -156,6 +181,8 @@ def _fault(
         return "too_few_slices", f"{fewest} along one axis; at least {policy.min_slices} expected"
     if data.min() == data.max():
         return "no_content", "all its values are the same"
+    if volume.modality == "ct" and np.mean(data > _DENSER_THAN_AIR_HU) < _LEAST_BODY:
+        return "no_content", "it shows nothing but air"
     if candidate.series is None and is_mask(data, candidate.path):
         return "not_image_object", "a label mask: a few whole numbers from zero on"
     return None
@@ -174,7 +201,7 @@ def _with_modality(candidate: Candidate, volume: Volume, policy: Policy) -> Volu
     return replace(volume, modality=modality, fixes=fixes)
 
 
-def _row(candidate: Candidate, volume: Volume, kind: str) -> Admitted:
+def _row(candidate: Candidate, volume: Volume, kind: str, part: int) -> Admitted:
     series = candidate.series
     folder = candidate.root / candidate.path
     files = () if series is None else tuple(_below(file, folder) for file in series.files)
@@ -189,7 +216,7 @@ def _row(candidate: Candidate, volume: Volume, kind: str) -> Admitted:
         source=candidate.source,
         path=candidate.path,
         files=files,
-        part=0 if series is None else series.part,
+        part=part,
         format=kind,
         modality=volume.modality,
         shape=tuple(int(size) for size in volume.data.shape),
@@ -198,10 +225,10 @@ def _row(candidate: Candidate, volume: Volume, kind: str) -> Admitted:
         affine=tuple(float(number) for number in volume.affine.ravel()),
         dtype=str(volume.data.dtype),
         fixes=tuple(dict.fromkeys(volume.fixes)),
-        manufacturer="",
+        manufacturer="" if series is None else series.header.manufacturer,
         intensity=_intensity(volume.data),
         voxel_hash=voxels,
-        perceptual_hash="",
+        perceptual_hash=perceptual_hash(volume),
     )
 
 

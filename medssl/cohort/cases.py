@@ -15,7 +15,7 @@ from medssl.io.geometry import corner_distance_mm
 from medssl.io.read import read_volume
 from medssl.types import Shape, Volume
 
-__all__ = ["Case", "LabelledDataset", "TaskName", "check_place", "listed"]
+__all__ = ["Case", "LabelledDataset", "Problem", "TaskName", "check_place", "listed"]
 
 TaskName = Literal["segmentation", "classification", "regression"]
 
@@ -92,6 +92,21 @@ class LabelledDataset:
                 "dataset's names, or mend the mask"
             )
         return replace(mask, data=values.astype(np.int16), affine=image.affine)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a dataset or a cohort.
+
+    Attributes:
+        kind: What sort of thing, in the plural, for a count.
+        text: What is wrong, where, and what to do; cases by their ids.
+        count: How many files or cases it is wrong with.
+    """
+
+    kind: str
+    text: str
+    count: int = 1
 
 
 def check_place(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import functools
-import io
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from medssl.cohort.admit import Admitted, Quarantined, voxel_hash
 from medssl.cohort.sources import FileSource, from_text, to_text
 from medssl.errors import InputError, VolumeReadError
-from medssl.io.atomic import atomic_path, write_json, write_text
+from medssl.io.atomic import atomic_path, write_json
 from medssl.io.dicom_series import DicomSeriesReader
 from medssl.io.read import read_volume
 from medssl.types import Volume
@@ -54,6 +54,7 @@ which of several volumes in the same files a row stands for; ``intensity`` is le
 99.5 percent, and greatest value."""
 
 _PRIVATE = 0o600
+_ROWS_IN_GROUP = 1000
 _TABLE, _QUARANTINE, _SOURCES = "volumes.parquet", "quarantine.csv", "sources.json"
 
 
@@ -121,6 +122,14 @@ class Cohort:
         row: dict[str, Any] = self.table.slice(self._place[volume], 1).to_pylist()[0]
         return row
 
+    def only(self, number: int) -> Cohort:
+        """Return a cohort of one volume alone, as small as what a worker needs to read it.
+
+        Args:
+            number: Its row of the table.
+        """
+        return Cohort(self.path, self.table.take([number]), self._roots)
+
     def read(self, volume: str) -> Volume:
         """Read a volume from its source, as it was admitted.
 
@@ -134,7 +143,7 @@ class Cohort:
                 names = [from_text(name) for name in row["files"]]
                 read = DicomSeriesReader().read_part([path / name for name in names], row["part"])
             else:
-                read = read_volume(path)
+                read = read_volume(path, row["part"])
         except (VolumeReadError, OSError) as error:
             # The cause would name the file; an id says as much to whoever has the cohort.
             reason = error.detail if isinstance(error, VolumeReadError) else "its file is gone"
@@ -176,41 +185,58 @@ class Cohort:
 def write_cohort(
     out: Path,
     sources: Sequence[FileSource],
-    rows: Sequence[Admitted],
+    rows: Iterable[Admitted],
     quarantine: Iterable[Quarantined],
 ) -> Cohort:
     """Write table, quarantine and sources; files that hold paths are readable by the user alone.
+
+    Neither rows nor quarantine are held in memory.
 
     Args:
         out: The cohort folder.
         sources: What was indexed.
         rows: Admitted volumes.
-        quarantine: What was refused.
+        quarantine: What was refused; asked for only when all rows are written.
 
     Raises:
         OutputError: If the folder can't be written.
     """
-    table = pa.Table.from_pylist([_as_row(row) for row in rows], schema=SCHEMA)
-    with atomic_path(out / _TABLE, mode=_PRIVATE) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["path", "code", "detail"])
-    for entry in quarantine:
-        writer.writerow([_shown(sources, entry), entry.code, entry.detail])
-    write_text(out / _QUARANTINE, lines.getvalue(), mode=_PRIVATE)
+    with (
+        atomic_path(out / _TABLE, mode=_PRIVATE) as temporary,
+        pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer,
+    ):
+        for group in _in_groups(map(_as_row, rows)):
+            writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
+    with (
+        atomic_path(out / _QUARANTINE, mode=_PRIVATE) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["path", "code", "detail"])
+        for entry in quarantine:
+            lines.writerow([_shown(sources, entry), entry.code, entry.detail])
     roots = [{"root": source.recorded} for source in sources]
     write_json(out / _SOURCES, {"sources": roots}, mode=_PRIVATE)
-    return Cohort(out, table, [source.root for source in sources])
+    return Cohort.open(out)
+
+
+def _in_groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows as many at a time as a row group of the table holds."""
+    left = iter(rows)
+    while group := list(itertools.islice(left, _ROWS_IN_GROUP)):
+        yield group
 
 
 def _as_row(admitted: Admitted) -> dict[str, Any]:
     row = asdict(admitted)
     row["path"] = to_text(admitted.path)
+    row["files"] = [to_text(PurePosixPath(name)) if name else "" for name in admitted.files]
     return row
 
 
 def _shown(sources: Sequence[FileSource], entry: Quarantined) -> str:
-    """Return the path of a refusal; with several sources the source's own name comes first."""
-    path = to_text(entry.path)
-    return path if len(sources) == 1 else f"{sources[entry.source].root.name}/{path}"
+    """Return the path of a refusal; where several sources were given, the source's name first."""
+    source = sources[entry.source]
+    given = sum(len(other.shown.parts) <= 1 for other in sources)
+    above = source.shown if given > 1 else PurePosixPath(*source.shown.parts[1:])
+    return to_text(above / entry.path)

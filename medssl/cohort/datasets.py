@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from medssl.cohort.layouts import read_folder, read_table
 from medssl.errors import DatasetError, VolumeReadError
 from medssl.io.read import read_header, read_volume
 
-__all__ = ["Case", "LabelledDataset", "open_dataset"]
+__all__ = ["CHECKS", "Case", "LabelledDataset", "check_headers", "labels_in_masks", "open_dataset"]
 
 
 def open_dataset(path: Path | str) -> LabelledDataset:
@@ -42,14 +42,12 @@ def open_dataset(path: Path | str) -> LabelledDataset:
     dataset = read_folder(source) if source.is_dir() else read_table(source)
     if not dataset.cases:
         raise DatasetError(f'"{source.name}" holds no case')
-    _check_ids(dataset.cases)
-    _check_files(dataset.cases)
-    _check_splits(dataset.cases)
-    _check_images_apart(dataset.cases)
+    for check in CHECKS.values():
+        check(dataset.cases)
     for case in dataset.cases:
-        _check_headers(case)
+        check_headers(case)
     if dataset.task == "segmentation" and not dataset.labels:
-        return replace(dataset, labels=_labels_in_masks(dataset.cases))
+        return replace(dataset, labels=labels_in_masks(dataset.cases))
     return dataset
 
 
@@ -113,8 +111,21 @@ def _check_images_apart(cases: Iterable[Case]) -> None:
                 )
 
 
-def _check_headers(case: Case) -> None:
-    """Compare image and mask by their headers alone."""
+CHECKS: Mapping[str, Callable[[Sequence[Case]], None]] = {
+    "duplicate ids": _check_ids,
+    "missing files": _check_files,
+    "patients in several splits": _check_splits,
+    "images in several splits": _check_images_apart,
+}
+"""What must hold between cases, and what is wrong where it does not."""
+
+
+def check_headers(case: Case) -> None:
+    """Compare image and mask by their headers alone.
+
+    Raises:
+        DatasetError: If one can't be read, or they do not lie in the same place.
+    """
     if case.label is None:
         return
     headers = []
@@ -129,8 +140,12 @@ def _check_headers(case: Case) -> None:
     check_place(case.id, mask.shape, mask.affine, image.shape, image.affine)
 
 
-def _labels_in_masks(cases: Iterable[Case]) -> dict[str, int]:
-    """Return ``label_1`` and so on for the values that the masks hold: nothing names them."""
+def labels_in_masks(cases: Iterable[Case]) -> dict[str, int]:
+    """Return ``label_1`` and so on for the values that the masks hold: nothing names them.
+
+    Raises:
+        DatasetError: If they hold none.
+    """
     found: set[int] = set()
     for case in cases:
         if case.label is not None:

@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from medssl.cohort.admit import Admitted, Quarantined
+from medssl.cohort.admit import Admission, Admitted, Quarantined
 
 __all__ = ["settle_duplicates"]
 
 
-def settle_duplicates(rows: Iterable[Admitted]) -> tuple[list[Admitted], list[Quarantined]]:
+def settle_duplicates(rows: Iterable[Admitted]) -> Iterator[Admission]:
     """Find exact copies by the hash of their voxels, across formats.
 
     A second copy of one patient's volume is put into quarantine. A copy under another patient
     stays in the table, marked with the id of the first, because it ties the two patients together:
-    they must not end on two sides of a split.
+    they must not end on two sides of a split (:func:`~medssl.cohort.split.tied_patients`).
 
     Args:
-        rows: In the order in which the first of several copies counts.
+        rows: In the order in which the first of several copies counts; not held in memory.
 
-    Returns:
-        The rows that stay, ids unique, and the copies that do not.
+    Yields:
+        The rows that stay, ids unique, and the copies that do not, in the order of ``rows``.
     """
-    first_of: dict[str, Admitted] = {}
+    first_of: dict[bytes, str] = {}
+    owners: set[tuple[bytes, str]] = set()
     taken: set[str] = set()
-    kept: list[Admitted] = []
-    copies: list[Quarantined] = []
-    owners: dict[str, set[str]] = {}
     for row in rows:
-        first = first_of.setdefault(row.voxel_hash, row)
-        patients = owners.setdefault(row.voxel_hash, set())
-        if row.patient in patients:
-            detail = f"the same voxels as volume {first.id}"
-            copies.append(Quarantined(row.source, row.path, "duplicate", detail))
+        voxels = bytes.fromhex(row.voxel_hash)
+        is_copy = voxels in first_of
+        first = first_of.setdefault(voxels, row.id)
+        if (voxels, row.patient) in owners:
+            detail = f"the same voxels as volume {first}"
+            yield Quarantined(row.source, row.path, "duplicate", detail)
             continue
-        patients.add(row.patient)
-        if first is not row:
-            row = replace(row, id=_own_id(row, taken), duplicate_of=first.id)
+        owners.add((voxels, row.patient))
+        if is_copy:
+            row = replace(row, id=_own_id(row, taken), duplicate_of=first)
         taken.add(row.id)
-        kept.append(row)
-    return kept, copies
+        yield row
 
 
 def _own_id(row: Admitted, taken: set[str]) -> str:

@@ -1,33 +1,39 @@
 """Who a volume belongs to, without saying who: names become salted hashes.
 
 The salt lies in the user's own folder, never in a cohort, so that a cohort that is passed on can't
-be searched for a name.
+be searched for a name. How a path tells a patient is in :mod:`medssl.cohort.naming`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
 import secrets
 from pathlib import Path, PurePosixPath
 
+from medssl.cohort.naming import folder_name, is_patient_name, patient_name, session_name
 from medssl.errors import OutputError
 from medssl.io.atomic import write_text
 
-__all__ = ["home", "patient_name", "pseudonym", "read_salt", "session_name"]
+__all__ = [
+    "dicom_patient",
+    "home",
+    "is_patient_name",
+    "patient_name",
+    "pseudonym",
+    "read_salt",
+    "real_patient_id",
+    "session_name",
+]
 
 _SALT_FILE = "salt"
-_NAMED = re.compile(r"(?:patient|pat|subject|subj|sub|case)[-_ ]?[a-z]{0,4}\d+", re.IGNORECASE)
-_BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
-_BIDS_SESSION = re.compile(r"ses-[A-Za-z0-9]+")
-_CHANNEL = re.compile(r"_\d{4}$")
-_WORDS_OF_KIND = {
-    *("t1w", "t2w", "t1", "t2", "t1c", "t1ce", "t1gd", "flair", "pd", "pdw", "dwi", "adc", "bold"),
-    *("swi", "ct", "cta", "mr", "mri", "pet", "pt", "suv", "image", "img", "scan", "volume", "vol"),
-    *("anat", "data", "seg", "mask", "label", "labels", "gt", "raw", "cect", "t2s", "t2star"),
-}
+_PLACEHOLDER = re.compile(
+    r"(?:the)?(?:anon(?:ym(?:ous|i[sz]ed|i[sz]e|e)?)?|unknown|unnamed|none|na|null|nil|nan|empty"
+    r"|deidentified|deident|removed|redacted|masked|hidden|confidential|private|default|undefined"
+    r"|notavailable|notapplicable|noid|nopatientid|id|pid|x+|0*)(?:patient|subject|person|pat)?(?:id)?"
+    r"|(?:patient|subject|pat)(?:id|name)?|test(?:patient)?|dummy|(?:no|without)name|0+"
+)
 
 
 def home() -> Path:
@@ -51,7 +57,15 @@ def read_salt() -> bytes:
                 "can't make the folder for the salt; set MEDSSL_HOME to one that can be written"
             )
             raise OutputError(reason) from error
-        write_text(file, secrets.token_hex(32) + "\n", mode=0o600)
+        own = file.with_name(f".{_SALT_FILE}.{secrets.token_hex(4)}")
+        write_text(own, secrets.token_hex(32) + "\n", mode=0o600)
+        try:
+            os.link(own, file)  # of several processes at once the first one's salt is that of all
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            own.replace(file)
+        own.unlink(missing_ok=True)
     return bytes.fromhex(file.read_text(encoding="ascii").strip())
 
 
@@ -59,36 +73,33 @@ def pseudonym(salt: bytes, name: str) -> str:
     """Return 16 letters that stand for a name; empty for an empty name."""
     if not name:
         return ""
-    return hmac.new(salt, os.fsencode(name), hashlib.sha256).hexdigest()[:16]
+    return hmac.digest(salt, os.fsencode(name), "sha256").hex()[:16]
 
 
-def patient_name(path: PurePosixPath) -> str:
-    """Guess from a relative path whose image it is, rather one patient too few than one too many.
+def real_patient_id(patient_id: str) -> str:
+    """Return a PatientID, or nothing where it stands for no one: empty, ``ANON``, ``0``, ``N/A``.
 
-    A BIDS subject, else a folder or file that says patient, subject or case and a number, else the
-    file's name without the words that name its contrast, else its folder.
+    Anonymised exports give the same word to every patient; taken for an ID it would make all of
+    them one.
 
     Example:
-        >>> patient_name(PurePosixPath("raw/patient01/study1_FLAIR.nii.gz"))
-        'patient01'
-        >>> patient_name(PurePosixPath("imagesTr/liver_003_0000.nii.gz"))
-        'liver_003'
-        >>> patient_name(PurePosixPath("Doe/t1w.nii.gz"))
-        'Doe'
+        >>> [real_patient_id(name) for name in (" 4711 ", "Anonymous", "000", "ANON-17")]
+        ['4711', '', '', 'ANON-17']
     """
-    for pattern in (_BIDS_SUBJECT, _NAMED):
-        for part in path.parts:
-            found = pattern.match(part)
-            if found:
-                return found.group().lower()
-    stem = _CHANNEL.sub("", path.name.split(".", 1)[0])
-    words = [word for word in re.split(r"[_\-. ]+", stem) if word.lower() not in _WORDS_OF_KIND]
-    if any(words):
-        return "_".join(word for word in words if word)
-    return str(path.parent) if path.parent.name else stem
+    word = re.sub(r"[\W_]+", "", patient_id).lower()
+    return "" if _PLACEHOLDER.fullmatch(word) else patient_id.strip()
 
 
-def session_name(path: PurePosixPath) -> str:
-    """Return the BIDS session of a path, with its subject; empty where there is none."""
-    found = [match.group() for part in path.parts if (match := _BIDS_SESSION.match(part))]
-    return f"{patient_name(path)}/{found[0]}" if found else ""
+def dicom_patient(patient_id: str, path: PurePosixPath, study: str) -> str:
+    """Say whose a DICOM series is: its PatientID, else its folder, else its study.
+
+    File names do not count, as they number slices. A study belongs to one patient, but a patient
+    may have several: a folder that names one comes first.
+
+    Args:
+        patient_id: The PatientID, or what stands for it, with placeholders already made empty by
+            :func:`real_patient_id`.
+        path: The folder of the series.
+        study: The StudyInstanceUID, or what stands for it.
+    """
+    return patient_id or folder_name(path) or study or patient_name(path)

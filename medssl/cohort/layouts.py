@@ -6,13 +6,14 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medssl.cohort.cases import Case, LabelledDataset
+from medssl.cohort.cases import Case, LabelledDataset, Problem, listed
+from medssl.cohort.naming import known_patient
 from medssl.errors import DatasetError
 
 __all__ = ["read_folder", "read_table"]
@@ -27,10 +28,16 @@ _MOST_CLASSES = 20
 """More distinct whole numbers than this are quantities, such as ages, and not classes."""
 
 Row = Mapping[str, str]
+Problems = list[Problem] | None
 
 
-def read_folder(folder: Path) -> LabelledDataset:
+def read_folder(folder: Path, problems: Problems = None) -> LabelledDataset:
     """Read a Decathlon or nnU-Net folder.
+
+    Args:
+        folder: The dataset.
+        problems: Takes what is wrong with single cases, which are then left out; by default the
+            first is raised.
 
     Raises:
         DatasetError: If an image or a mask stands alone, or ``dataset.json`` is not understood.
@@ -41,19 +48,23 @@ def read_folder(folder: Path) -> LabelledDataset:
             f'"{folder.name}" has no imagesTr and labelsTr; expected a Decathlon or nnU-Net '
             "folder, or a table"
         )
-    images = _images_by_case(folder / "imagesTr", is_nnunet="channel_names" in about)
-    masks = _files_by_case(folder / "labelsTr")
-    _check_pairs(set(images), set(masks))
+    images = _images_by_case(folder / "imagesTr", problems, is_nnunet="channel_names" in about)
+    masks = _files_by_case(folder / "labelsTr", problems)
+    _check_pairs(set(images), set(masks), problems)
     splits = _splits(folder / "splits_final.json")
     cases = [
-        Case(name, images[name], masks[name], None, name, splits.get(name))
-        for name in sorted(images)
+        Case(name, images[name], masks[name], None, _patient(name), splits.get(name))
+        for name in sorted(set(images) & set(masks))
     ]
     return LabelledDataset(cases, _labels(about.get("labels", {}), "dataset.json"))
 
 
-def read_table(path: Path) -> LabelledDataset:
+def read_table(path: Path, problems: Problems = None) -> LabelledDataset:
     """Read a ``.csv`` or ``.parquet`` table.
+
+    Args:
+        path: The table.
+        problems: As for :func:`read_folder`.
 
     Raises:
         DatasetError: If columns or values are missing, or a split has an unknown name.
@@ -69,25 +80,47 @@ def read_table(path: Path) -> LabelledDataset:
     (kind,) = wanted
     empty = [str(number) for number, row in enumerate(rows, 1) if not row["image"] or not row[kind]]
     if empty:
-        raise DatasetError(
-            f'rows {", ".join(empty[:10])} of "{path.name}" have no image or no {kind}; remove them'
-        )
+        reason = f'rows {listed(empty)} of "{path.name}" have no image or no {kind}; remove them'
+        _tell(problems, "images without label", reason, len(empty))
+        rows = [row for row in rows if row["image"] and row[kind]]
     folder = path.parent
     if kind == "label":
-        cases = [_case(row, folder, folder / row["label"], None) for row in rows]
+        cases = [_case(row, folder, folder / row["label"], None, problems) for row in rows]
         return LabelledDataset(cases, _table_labels(path))
     targets, labels = _targets([row["target"] for row in rows])
-    cases = [_case(row, folder, None, target) for row, target in zip(rows, targets, strict=True)]
+    cases = [
+        _case(row, folder, None, target, problems)
+        for row, target in zip(rows, targets, strict=True)
+    ]
     return LabelledDataset(cases, labels, "classification" if labels else "regression")
 
 
-def _case(row: Row, folder: Path, label: Path | None, target: str | float | None) -> Case:
+def _case(
+    row: Row,
+    folder: Path,
+    label: Path | None,
+    target: str | float | None,
+    problems: Problems,
+) -> Case:
     image = folder / row["image"]
     name = row.get("id") or case_name(image)
     split = row.get("split", "").lower()
     if split and split not in _SPLITS:
-        raise DatasetError(f'case "{name}": the split is "{split}"; expected train, val or test')
-    return Case(name, image, label, target, row.get("patient") or name, _SPLITS.get(split))
+        reason = f'case "{name}": the split is "{split}"; expected train, val or test'
+        _tell(problems, "unknown splits", reason)
+    patient = row.get("patient") or known_patient(PurePosixPath(row["image"])) or name
+    return Case(name, image, label, target, patient, _SPLITS.get(split))
+
+
+def _patient(name: str) -> str:
+    """Return the patient of a case: two visits that are named after one patient are one's."""
+    return known_patient(PurePosixPath(name)) or name
+
+
+def _tell(problems: Problems, kind: str, reason: str, count: int = 1) -> None:
+    if problems is None:
+        raise DatasetError(reason)
+    problems.append(Problem(kind, reason, count))
 
 
 def case_name(path: Path) -> str:
@@ -136,8 +169,8 @@ def _targets(texts: Sequence[str]) -> tuple[list[str | float], dict[str, int]]:
     return list(texts), {name: number for number, name in enumerate(classes)}
 
 
-def _images_by_case(folder: Path, *, is_nnunet: bool) -> dict[str, Path]:
-    files = _files_by_case(folder)
+def _images_by_case(folder: Path, problems: Problems, *, is_nnunet: bool) -> dict[str, Path]:
+    files = _files_by_case(folder, problems)
     if not is_nnunet:
         return files
     images: dict[str, Path] = {}
@@ -153,26 +186,27 @@ def _images_by_case(folder: Path, *, is_nnunet: bool) -> dict[str, Path]:
     return images
 
 
-def _files_by_case(folder: Path) -> dict[str, Path]:
+def _files_by_case(folder: Path, problems: Problems) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.name.lower().endswith(_SUFFIXES):
             continue
         if case_name(path) in files:
-            raise DatasetError(f'"{folder.name}" holds two files called "{case_name(path)}"')
+            reason = f'"{folder.name}" holds two files called "{case_name(path)}"'
+            _tell(problems, "duplicate ids", reason)
         files[case_name(path)] = path
     return files
 
 
-def _check_pairs(images: set[str], masks: set[str]) -> None:
+def _check_pairs(images: set[str], masks: set[str], problems: Problems) -> None:
     lonely = [f"image {name}" for name in sorted(images - masks)]
     lonely += [f"label {name}" for name in sorted(masks - images)]
     if lonely:
-        more = f" and {len(lonely) - 10} more" if len(lonely) > 10 else ""
-        raise DatasetError(
-            f"{len(lonely)} files have no partner in imagesTr or labelsTr: "
-            f"{', '.join(lonely[:10])}{more}; remove them, or list the good pairs in a table"
+        reason = (
+            f"{len(lonely)} files have no partner in imagesTr or labelsTr: {listed(lonely)}; "
+            "remove them, or list the good pairs in a table"
         )
+        _tell(problems, "files without partner", reason, len(lonely))
 
 
 def _splits(path: Path) -> dict[str, str]:

@@ -1,35 +1,49 @@
-"""From sources to a cohort: walk once, read headers, sort into volumes, admit each."""
+"""From sources to a cohort: walk once, look at each file, judge each series, settle the rest.
+
+What is found out goes into a journal at once, and the cohort is made from the journal alone, in
+the order of paths: it is the same however many processes read, in whatever order they answer, and
+however often the run was interrupted.
+"""
 
 from __future__ import annotations
 
-import functools
+import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from medssl.cohort.admit import Admission, Admitted, Candidate, Policy, Quarantined, admit
-from medssl.cohort.cohort import Cohort, write_cohort
-from medssl.cohort.duplicates import settle_duplicates
-from medssl.cohort.identity import patient_name, pseudonym, read_salt, session_name
+from medssl.cohort.admit import Policy
+from medssl.cohort.cohort import Cohort
+from medssl.cohort.crew import Crew, Limits
+from medssl.cohort.identity import pseudonym, read_salt
+from medssl.cohort.journal import JOURNAL, Journal
+from medssl.cohort.journal_files import FileKey, FileLog
+from medssl.cohort.journal_verdicts import FileGroup, Refusal, VerdictLog
+from medssl.cohort.judging import Series, judge
+from medssl.cohort.looking import Batch, look
 from medssl.cohort.modality import Surroundings
-from medssl.cohort.sources import FileSource, open_sources, walk
-from medssl.errors import InputError, VolumeReadError
-from medssl.io.atomic import write_json
-from medssl.io.dicom_headers import DicomHeader, is_dicom, read_dicom_header
-from medssl.io.dicom_series import FoundVolume, RefusedFiles, sort_into_volumes
-from medssl.io.read import READERS
+from medssl.cohort.publish import publish
+from medssl.cohort.sources import (
+    FileSource,
+    FoundFile,
+    PassedOver,
+    open_sources,
+    walk_all,
+)
 from medssl.types import Modality
 
-__all__ = ["Findings", "Progress", "index_sources", "summarise"]
+__all__ = ["PARTS", "Part", "Progress", "Scan", "index_sources", "scan_sources"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
-_PAIRS = {".hdr", ".img"}
+PARTS = "parts"
+"""Folder of a cohort in which the runs on its parts leave their journals."""
+
+_FILES_IN_BATCH = 256
 
 
 class Progress(Protocol):
@@ -43,21 +57,47 @@ def _silently(items: Iterable[T], *, total: int, unit: str, doing: str) -> Itera
     yield from items
 
 
-@dataclass
-class Findings:
-    """What a scan found out, before anything is written.
+@dataclass(frozen=True)
+class Part:
+    """One of several shares of the folders of some sources.
 
     Attributes:
-        sources: What was scanned.
-        admitted: Rows of the table.
-        quarantine: What was refused.
-        ignored: How many files were passed over, by kind.
+        number: Which, from 0 on.
+        of: How many there are.
     """
 
-    sources: list[FileSource]
-    admitted: list[Admitted] = field(default_factory=list)
-    quarantine: list[Quarantined] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
+    number: int
+    of: int
+
+    def folder(self, cohort: Path) -> Path:
+        """Return where this part's journal lies."""
+        return cohort / PARTS / f"{self.number}-of-{self.of}"
+
+    def holds(self, path: PurePosixPath) -> bool:
+        """Say whether a file is in this part: all files of a folder are in the same one."""
+        digest = sha256(os.fsencode(path.parent)).digest()
+        return int.from_bytes(digest[:8], "big") % self.of == self.number
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a run did.
+
+    Attributes:
+        cohort: What it wrote; none where it read a part.
+        files: How many files there are.
+        read: How many of them it looked at, the rest being known from an earlier run.
+        series: How many series and images there are.
+        judged: How many of them it read whole.
+        was_damaged: Whether an earlier journal was of no use because it was damaged.
+    """
+
+    cohort: Cohort | None
+    files: int
+    read: int
+    series: int
+    judged: int
+    was_damaged: bool = False
 
 
 def index_sources(
@@ -65,178 +105,186 @@ def index_sources(
     out: Path,
     *,
     policy: Policy | None = None,
-    executor: Executor | None = None,
+    crew: Crew | None = None,
+    resume: bool = False,
     progress: Progress = _silently,
 ) -> Cohort:
     """Give every file of the sources a verdict and write the cohort.
 
     Args:
-        sources: Files, folders, patterns and zip archives; never written to.
+        sources: Files, folders, patterns and archives; never written to.
         out: The cohort folder; it exists.
         policy: What to admit.
-        executor: Reads in other processes, or on other machines that see the same files; none reads
-            here.
+        crew: Who reads; none reads in this process, which a broken file can end.
+        resume: Use what an earlier run in this folder found out.
         progress: Shows how far it is.
 
     Raises:
         InputError: If a source does not exist, or none holds an image; nothing is written then.
+        UsageError: If another run is at work in this folder.
         OutputError: If the folder can't be written.
     """
-    spread = map if executor is None else functools.partial(executor.map, chunksize=4)
-    findings = Findings(open_sources(sources, out))
-    candidates = list(_candidates(findings, spread, progress))
-    judge = functools.partial(admit, policy=policy or Policy())
-    admissions = spread(judge, candidates)
-    for admission in progress(admissions, total=len(candidates), unit="volume", doing="reading"):
-        _file(findings, admission)
-    findings.admitted, copies = settle_duplicates(findings.admitted)
-    findings.quarantine += copies
-    if not findings.admitted:
-        raise InputError(_nothing_found(findings))
-    cohort = write_cohort(out, findings.sources, findings.admitted, findings.quarantine)
-    write_json(out / "summary.json", summarise(findings))
-    return cohort
+    done = scan_sources(sources, out, policy=policy, crew=crew, resume=resume, progress=progress)
+    return done.cohort or Cohort.open(out)
 
 
-def summarise(findings: Findings) -> dict[str, Any]:
-    """Return counts that name no one and no file."""
-    rows = findings.admitted
-    return {
-        "volumes": len(rows),
-        "patients": len({row.patient for row in rows}),
-        "duplicates": sum(row.duplicate_of is not None for row in rows),
-        "quarantined": len(findings.quarantine),
-        "modality": dict(Counter(row.modality for row in rows).most_common()),
-        "format": dict(Counter(row.format for row in rows).most_common()),
-        "fixes": dict(Counter(code for row in rows for code in row.fixes).most_common()),
-        "codes": dict(Counter(entry.code for entry in findings.quarantine).most_common()),
-        "ignored": dict(findings.ignored.most_common()),
-    }
+def scan_sources(
+    sources: Sequence[Path | str],
+    out: Path,
+    *,
+    policy: Policy | None = None,
+    crew: Crew | None = None,
+    part: Part | None = None,
+    resume: bool = False,
+    progress: Progress = _silently,
+) -> Scan:
+    """Do what :func:`index_sources` does, or one part of it, and tell how much had to be read.
 
-
-def _candidates(
-    findings: Findings, spread: Callable[..., Iterable[Any]], progress: Progress
-) -> Iterator[Candidate]:
-    """Yield what may be a volume; everything else is refused or counted on the way."""
+    Args and errors are those of :func:`index_sources`, and ``part`` is the share of the folders to
+    be read: its journal goes where :meth:`Part.folder` says, nothing else is written, and a run
+    without it and with ``resume`` makes the cohort of all parts.
+    """
     salt = read_salt()
-    for number, source in enumerate(findings.sources):
-        found = walk(source)
-        findings.ignored.update(found.ignored)
-        for path, reason in found.refused:
-            findings.quarantine.append(Quarantined(number, path, "unreadable", reason))
-        looks = spread(_look, [source.root / path for path in found.files])
-        watched = progress(looks, total=len(found.files), unit="file", doing="scanning")
-        yield from _Sorting(number, source, salt, findings).sort(found.files, watched)
+    folder = out if part is None else part.folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = folder.resolve()  # other machines know no working folder of ours
+    opened = open_sources(sources, whole)
+    crew = crew or Crew()
+    crew.check_sources([source.root for source in opened])
+    with Journal(folder, pseudonym(salt, "the salt of a journal"), resume=resume) as journal:
+        work = _Work(
+            sources=opened,
+            out=whole,
+            policy=policy or Policy(),
+            crew=crew,
+            salt=salt,
+            journal=journal,
+            progress=progress,
+        )
+        _sweep(folder)
+        parts = sorted(out.glob(f"{PARTS}/*/{JOURNAL}")) if part is None and resume else []
+        passed = work.meet(part)
+        files, read = work.look(parts)
+        series, judged = work.judge()
+        cohort = publish(journal, work.sources, folder, passed) if part is None else None
+        return Scan(cohort, files, read, series, judged, journal.was_damaged)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a run that was killed had half written."""
+    for path in folder.glob(".????????.part.*"):
+        path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
-class _Sorting:
-    """Sorts the files of one source."""
+class _Work:
+    """The stages of one run."""
 
-    number: int
-    source: FileSource
+    sources: list[FileSource]
+    out: Path
+    policy: Policy
+    crew: Crew
     salt: bytes
-    findings: Findings
+    journal: Journal
+    progress: Progress
 
-    def sort(
-        self, files: Iterable[PurePosixPath], looks: Iterable[DicomHeader | VolumeReadError | str]
-    ) -> Iterator[Candidate]:
-        surroundings = Surroundings(self.source.root)
-        headers: list[DicomHeader] = []
-        for path, look in zip(files, looks, strict=True):
-            if isinstance(look, DicomHeader):
-                headers.append(look)
-            elif isinstance(look, VolumeReadError):
-                self._refuse(path, look.code, look.detail)
-            elif look == "image":
-                yield self._image(path, surroundings.modality(path))
-            else:
-                self.findings.ignored[look] += 1
-        for verdict in sort_into_volumes(headers):
-            if isinstance(verdict, RefusedFiles):
-                count = len(verdict.files)
-                detail = verdict.detail if count == 1 else f"{verdict.detail} ({count} files)"
-                self._refuse(_common_path(self.source.root, verdict.files), verdict.code, detail)
-            else:
-                yield self._series(verdict)
+    @property
+    def limits(self) -> str:
+        """The limits in words, for verdicts that hang on them."""
+        limits = self.crew.limits or Limits()
+        return f"{limits.seconds:g} s, {limits.memory_bytes} bytes"
 
-    def _refuse(self, path: PurePosixPath, code: str, detail: str) -> None:
-        self.findings.quarantine.append(Quarantined(self.number, path, code, detail))
+    def meet(self, part: Part | None) -> Counter[str]:
+        """Walk through the sources; return what was passed over by rule, by kind."""
+        files, verdicts = FileLog(self.journal), VerdictLog(self.journal)
+        passed: Counter[str] = Counter()
+        for number, entry in walk_all(self.sources, self.out):
+            self.journal.name_source(number, self.sources[number].recorded)
+            path = os.fsencode(entry.path)
+            if isinstance(entry, PassedOver):
+                passed[entry.kind] += 1
+            elif not isinstance(entry, FoundFile):
+                verdicts.refuse(Refusal(number, path, entry.code, entry.detail))
+            elif part is None or part.holds(entry.path):
+                files.meet(FileKey(number, path, entry.size, entry.mtime_ns))
+        return passed
 
-    def _image(self, path: PurePosixPath, modality: Modality) -> Candidate:
-        return Candidate(
-            source=self.number,
-            root=self.source.root,
-            path=path,
-            series=None,
-            patient=pseudonym(self.salt, patient_name(path)),
-            study=pseudonym(self.salt, session_name(path)),
-            modality=modality,
+    def look(self, parts: Iterable[Path]) -> tuple[int, int]:
+        """Look at the files that are new or changed; return how many there are and were read."""
+        log = FileLog(self.journal)
+        files, unread = log.compare(self.limits, parts)
+        each = (
+            pair
+            for keys, looks in self.crew.each(look, self._batches(log))
+            for pair in zip(keys, looks, strict=True)
         )
+        for key, said in self.progress(each, total=unread, unit="file", doing="scanning"):
+            log.note(key, said)
+        return files, unread
 
-    def _series(self, found: FoundVolume) -> Candidate:
-        path = _common_path(self.source.root, found.files)
-        return Candidate(
-            source=self.number,
-            root=self.source.root,
-            path=path,
-            series=found,
-            patient=pseudonym(self.salt, found.header.patient.strip() or patient_name(path)),
-            study=pseudonym(self.salt, found.header.study),
-            series_name=pseudonym(self.salt, found.header.series),
-            modality=found.modality,
-        )
+    def judge(self) -> tuple[int, int]:
+        """Judge the series that are new or changed; return how many there are and were judged."""
+        log = VerdictLog(self.journal)
+        series, unjudged = log.form_groups(self._signer(log))
+        answers = self.crew.each(judge, self._series(log))
+        watched = self.progress(answers, total=unjudged, unit="scan", doing="reading")
+        for group, verdicts in watched:
+            log.note(group, verdicts.rows, verdicts.again)
+        return series, unjudged
 
+    def _signer(self, log: VerdictLog) -> Callable[[FileGroup, list[FileKey]], str]:
+        """Return what says, as a hash, on what the verdicts on a group depend."""
+        files, modalities = FileLog(self.journal), _Modalities(self.sources)
+        policy = json.dumps(asdict(self.policy), sort_keys=True)
 
-def _look(path: Path) -> DicomHeader | VolumeReadError | str:
-    """Say what a file is: a DICOM header, ``image``, a fault, or a kind of thing to pass over."""
-    suffix = path.suffix.lower()
-    try:
-        if any(reader.can_read(path) for reader in READERS[:-1]):
-            return "image"
-        if is_dicom(path):
-            return read_dicom_header(path)
-    except VolumeReadError as error:
-        return error
-    except OSError as error:
-        detail = f"it can't be opened ({error.strerror})"
-        return VolumeReadError(detail, code="unreadable", detail=detail)
-    if suffix in _DICOM_SUFFIXES:
-        detail = "it does not start like DICOM"
-        return VolumeReadError(detail, code="not_an_image", detail=detail)
-    if suffix in _PAIRS:
-        detail = "a header and image in two files; convert them to .nii.gz"
-        return VolumeReadError(detail, code="unreadable", detail=detail)
-    return "other kind of file"
+        def sign(group: FileGroup, keys: list[FileKey]) -> str:
+            parts: list[object] = [policy, group.kind, str(self.sources[group.number].within)]
+            if group.kind == "image":
+                (voxels,) = log.headers(group)
+                parts += [keys[0].path, modalities.of(keys[0])]
+                keys = files.beside(keys[0], voxels)
+            parts += [(key.path, key.size, key.mtime_ns) for key in keys]
+            return sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
+        return sign
 
-def _common_path(root: Path, files: Sequence[Path]) -> PurePosixPath:
-    """Return a file, or the nearest folder that holds all files, relative to the root."""
-    paths = [PurePosixPath(file.relative_to(root)) for file in files]
-    if len(paths) == 1:
-        return paths[0]
-    common = paths[0].parent
-    while not all(path.is_relative_to(common) for path in paths):
-        common = common.parent
-    return common
+    def _batches(self, log: FileLog) -> Iterator[tuple[list[FileKey], Batch]]:
+        for keys in log.unread(_FILES_IN_BATCH):
+            root = self.sources[keys[0].number].root
+            yield keys, Batch(root, tuple(key.path for key in keys), self.salt, self.limits)
 
-
-def _file(findings: Findings, admissions: Iterable[Admission]) -> None:
-    for admission in admissions:
-        if isinstance(admission, Admitted):
-            findings.admitted.append(admission)
-        else:
-            findings.quarantine.append(admission)
+    def _series(self, log: VerdictLog) -> Iterator[tuple[FileGroup, Series]]:
+        modalities = _Modalities(self.sources)
+        for group in log.unjudged():
+            keys = log.files(group)
+            is_image = group.kind == "image"
+            yield (
+                group,
+                Series(
+                    source=self.sources[group.number],
+                    paths=tuple(key.path for key in keys),
+                    headers=() if is_image else tuple(log.headers(group)),
+                    modality=modalities.of(keys[0]) if is_image else "unknown",
+                    policy=self.policy,
+                    salt=self.salt,
+                    limits=self.limits,
+                ),
+            )
 
 
-def _nothing_found(findings: Findings) -> str:
-    codes = Counter(entry.code for entry in findings.quarantine)
-    refused = ", ".join(f"{number} {code}" for code, number in codes.most_common())
-    passed = findings.ignored.total()
-    names = ", ".join(f'"{source.root.name}"' for source in findings.sources)
-    looked = f"{passed} other files" if passed else "no other files"
-    return (
-        f"no usable image in {names}: {looked}"
-        + (f"; refused: {refused}" if refused else "")
-        + "; expected NIfTI, NRRD, MHA, DICOM, PNG, JPEG or TIFF"
-    )
+class _Modalities:
+    """What the surroundings of images say, asked in order of path; remembers one folder."""
+
+    def __init__(self, sources: Sequence[FileSource]) -> None:
+        self._sources = sources
+        self._folder: tuple[int, PurePosixPath] | None = None
+        self._surroundings: Surroundings | None = None
+
+    def of(self, key: FileKey) -> Modality:
+        """Return the modality of an image."""
+        path = PurePosixPath(os.fsdecode(key.path))
+        folder = (key.number, path.parent)
+        if folder != self._folder or self._surroundings is None:
+            self._folder = folder
+            self._surroundings = Surroundings(self._sources[key.number].root)
+        return self._surroundings.modality(path)

@@ -1,64 +1,59 @@
-"""What a user points at, and every file below it: taken, passed over by rule, or refused."""
+"""What a user points at, and every file in it: found, passed over by rule, or refused."""
 
 from __future__ import annotations
 
 import glob
 import os
-import stat
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from medssl.cohort.unpack import unpack_zip
-from medssl.errors import InputError
+from medssl.cohort.identity import is_patient_name, pseudonym, read_salt
+from medssl.cohort.unpack import unpack
+from medssl.cohort.walk import (
+    OPEN_ARCHIVES,
+    Entry,
+    FileSource,
+    FoundArchive,
+    FoundFile,
+    PassedOver,
+    RefusedPath,
+    walk,
+)
+from medssl.errors import InputError, VolumeReadError
 
-__all__ = ["FileSource", "Walk", "from_text", "open_sources", "to_text", "walk"]
+__all__ = [
+    "Entry",
+    "FileSource",
+    "FoundFile",
+    "PassedOver",
+    "RefusedPath",
+    "from_text",
+    "open_sources",
+    "to_text",
+    "walk",
+    "walk_all",
+]
 
-_JUNK = {"thumbs.db", "desktop.ini", "dicomdir", "icon\r", "__macosx"}
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".tar.bz2", ".tar.xz")
 _ESCAPED = "bytes:"
-
-
-@dataclass(frozen=True)
-class FileSource:
-    """One thing that the user pointed at.
-
-    Attributes:
-        root: The folder that paths are relative to.
-        recorded: How a cohort remembers the root: absolute, or relative to the cohort.
-        only: The files meant, relative to the root; None stands for all below it.
-    """
-
-    root: Path
-    recorded: str
-    only: tuple[str, ...] | None = None
-
-
-@dataclass
-class Walk:
-    """What a walk through one source found.
-
-    Attributes:
-        files: Regular files, relative to the root, in order of path.
-        refused: Paths of things that can't be opened as files, and why.
-        ignored: How many files were passed over, by kind.
-    """
-
-    files: list[PurePosixPath] = field(default_factory=list)
-    refused: list[tuple[PurePosixPath, str]] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
+_UNPACKED = PurePosixPath("unpacked")
+_DEEPEST = 2
+"""An archive may hold archives, and those no more."""
 
 
 def open_sources(sources: Sequence[Path | str], out: Path) -> list[FileSource]:
-    """Resolve files, folders, patterns and zip archives.
+    """Resolve files, folders, patterns, and zip and tar archives.
 
     Args:
         sources: As the user typed them.
-        out: The cohort folder, where archives are unpacked.
+        out: The cohort folder, where archives are unpacked. One that is there already, from the
+            same archive, is used as it is.
 
     Raises:
-        InputError: If one does not exist, or is a folder that the cohort would lie in.
+        InputError: If one does not exist, is an archive that can't be opened, or is a folder that
+            the cohort would lie in.
+        OutputError: If the disk is full.
     """
     opened: list[FileSource] = []
     for source in sources:
@@ -69,28 +64,39 @@ def open_sources(sources: Sequence[Path | str], out: Path) -> list[FileSource]:
                 f'"{path.name}" does not exist; give a file, a folder, a zip or a pattern'
             )
         folders = [match for match in matches if match.is_dir()]
-        archives = [match for match in matches if match.name.lower().endswith(".zip")]
+        archives = [match for match in matches if match not in folders and _is_archive(match)]
         plain = [match for match in matches if match not in folders and match not in archives]
-        for folder in folders:
-            _check_apart(folder, out)
-            opened.append(FileSource(folder.resolve(), str(folder.resolve())))
-        for archive in archives:
-            name = PurePosixPath("unpacked") / str(len(opened))
-            opened.append(FileSource(unpack_zip(archive, out / name), str(name)))
+        opened += [_open_folder(folder, out) for folder in folders]
+        opened += [_open_archive(archive.resolve(), out) for archive in archives]
         opened += _files_together(plain)
-    return opened
+    return list(dict.fromkeys(opened))
 
 
-def walk(source: FileSource) -> Walk:
-    """Find every file of a source once, following links but never in circles."""
-    found = Walk()
-    if source.only is not None:
-        for name in source.only:
-            _sort_in(found, source.root / name, PurePosixPath(name))
-    else:
-        _descend(found, source.root, PurePosixPath(), {_identity(source.root)})
-    found.files.sort(key=str)
-    return found
+def walk_all(sources: list[FileSource], out: Path) -> Iterator[tuple[int, Entry]]:
+    """Yield every file of all sources with the number of its source.
+
+    An archive that lies in a source is unpacked and becomes a source of its own, after all others;
+    one that can't be opened is refused, and nothing else is lost.
+
+    Args:
+        sources: As :func:`open_sources` returned them; grows by one for each archive.
+        out: The cohort folder.
+
+    Raises:
+        OutputError: If the disk is full.
+    """
+    for number, source in enumerate(sources):  # sees what is appended meanwhile
+        for entry in walk(source):
+            if not isinstance(entry, FoundArchive):
+                yield number, entry
+            elif source.depth >= _DEEPEST:
+                detail = "an archive inside an archive inside an archive; unpack it"
+                yield number, RefusedPath(entry.path, "unreadable", detail)
+            else:
+                try:
+                    sources.append(_open_inside(source, entry, out))
+                except VolumeReadError as error:
+                    yield number, RefusedPath(entry.path, error.code, error.detail)
 
 
 def to_text(path: PurePosixPath) -> str:
@@ -119,12 +125,19 @@ def _matches(pattern: Path) -> list[Path]:
     return sorted(map(Path, glob.glob(str(pattern), recursive=True)))  # noqa: PTH207 - also absolute
 
 
-def _check_apart(folder: Path, out: Path) -> None:
-    if out.resolve().is_relative_to(folder.resolve()):
+def _is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(OPEN_ARCHIVES)
+
+
+def _open_folder(folder: Path, out: Path) -> FileSource:
+    root = folder.resolve()
+    if out.resolve().is_relative_to(root):
         raise InputError(
             f'the cohort "{out.name}" would lie inside the source "{folder.name}", which is never '
             "written to; give another --out"
         )
+    within = PurePosixPath(root.name) if is_patient_name(root.name) else PurePosixPath()
+    return FileSource(root, str(root), within=within, shown=PurePosixPath(root.name))
 
 
 def _files_together(files: Sequence[Path]) -> list[FileSource]:
@@ -132,52 +145,43 @@ def _files_together(files: Sequence[Path]) -> list[FileSource]:
     folders: dict[Path, list[str]] = {}
     for file in files:
         folders.setdefault(file.parent.resolve(), []).append(file.name)
-    return [FileSource(root, str(root), tuple(names)) for root, names in folders.items()]
+    return [
+        FileSource(root, str(root), tuple(names), shown=PurePosixPath(root.name))
+        for root, names in folders.items()
+    ]
 
 
-def _descend(
-    found: Walk, folder: Path, relative: PurePosixPath, seen: set[tuple[int, int]]
-) -> None:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
-    except OSError as error:
-        found.refused.append((relative, f"the folder can't be listed ({error.strerror})"))
-        return
-    for name in names:
-        path, inside = folder / name, relative / name
-        if _is_hidden(name):
-            found.ignored["hidden"] += 1
-        elif path.is_dir():
-            identity = _identity(path)
-            if identity not in seen:
-                _descend(found, path, inside, seen | {identity})
-            else:
-                found.ignored["link in a circle"] += 1
-        else:
-            _sort_in(found, path, inside)
+def _open_inside(source: FileSource, found: FoundFile, out: Path) -> FileSource:
+    """Open an archive that was found in a source; what it holds belongs where it lies."""
+    opened = _open_archive(source.root / found.path, out)
+    within = source.place(found.path.parent) / opened.within
+    shown = source.shown / found.path
+    return replace(opened, within=within, depth=source.depth + 1, shown=shown)
 
 
-def _sort_in(found: Walk, path: Path, relative: PurePosixPath) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        found.refused.append((relative, f"it can't be opened ({error.strerror})"))
-        return
-    if _is_hidden(path.name):
-        found.ignored["hidden"] += 1
-    elif path.name.lower().endswith(_ARCHIVES):
-        found.ignored["archive inside a folder"] += 1
-    elif not stat.S_ISREG(mode):
-        found.refused.append((relative, "it is no regular file"))
-    else:
-        found.files.append(relative)
+def _open_archive(archive: Path, out: Path) -> FileSource:
+    """Unpack an archive below the cohort, unless that was done before and it did not change.
+
+    The folder is named by salted hashes, of the archive's path, which may name a patient, and of
+    its size and time: a folder of that name is whole, and is of this archive.
+    """
+    salt, about = read_salt(), archive.stat()
+    place = pseudonym(salt, str(archive.resolve()))
+    version = pseudonym(salt, f"{about.st_size} {about.st_mtime_ns}")[:8]
+    recorded = _UNPACKED / f"{place}-{version}"
+    if not (out / recorded).is_dir():
+        (out / _UNPACKED).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for outdated in (out / _UNPACKED).glob(f"{place}-*"):
+            shutil.rmtree(outdated)
+        unpack(archive, out / recorded)
+    within = PurePosixPath(_stem(archive.name))
+    shown = PurePosixPath(archive.name)
+    return FileSource(out / recorded, str(recorded), within=within, depth=1, shown=shown)
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    about = path.stat()
-    return about.st_dev, about.st_ino
+def _stem(name: str) -> str:
+    """Return an archive's name without what says its format."""
+    for ending in sorted(OPEN_ARCHIVES, key=len, reverse=True):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-__all__ = ["split_patients"]
+__all__ = ["split_patients", "tied_patients"]
 
 
 def split_patients(
@@ -41,6 +41,39 @@ def split_patients(
         part_of.update(dict.fromkeys(order[start : start + count], part))
         start += count
     return [part_of[patient] for patient in patients]
+
+
+def tied_patients(
+    ids: Sequence[str], patients: Sequence[str], duplicate_of: Sequence[str | None]
+) -> list[str]:
+    """Return whose each volume is, with patients who share a volume taken for one.
+
+    One person under two names is what a copy in another patient's folder mostly means. All
+    patients that copies tie together, also through others, get the first name among theirs.
+
+    Args:
+        ids: Name of each volume.
+        patients: The patient of each volume.
+        duplicate_of: The volume that each is a copy of, or None.
+
+    Example:
+        >>> tied_patients(["1", "2", "3"], ["b", "a", "c"], [None, "1", None])
+        ['a', 'a', 'c']
+    """
+    patient_of = dict(zip(ids, patients, strict=True))
+    leader: dict[str, str] = {}
+
+    def find(patient: str) -> str:
+        while leader.get(patient, patient) != patient:
+            leader[patient] = leader.get(leader[patient], leader[patient])
+            patient = leader[patient]
+        return patient
+
+    for patient, original in zip(patients, duplicate_of, strict=True):
+        if original is not None and original in patient_of:
+            first, second = sorted((find(patient), find(patient_of[original])))
+            leader[second] = first
+    return [find(patient) for patient in patients]
 
 
 def _draw(seed: int, patient: str) -> bytes:

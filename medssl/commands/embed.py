@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medssl.commands.scans import find_scans
+from medssl.commands.scans import opened_scans
 from medssl.commands.session import CommandSession
 from medssl.errors import InputError, UsageError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from medssl.encoders.base import Encoder
 
-__all__ = ["embed"]
+__all__ = ["embed", "mean_vector"]
 
 SLICES_AT_ONCE = 16
 
@@ -54,10 +54,13 @@ def embed(
     if out.suffix != ".parquet":
         raise UsageError(f'--out is "{out.name}"; expected a name that ends in .parquet')
     options = {"weights": weights, "input": list(input), "device": device}
-    with CommandSession(
-        "embed", out=out, file=True, overwrite=overwrite, options=options
-    ) as session:
-        count = _run(session, Path(weights), find_scans(input), out, device)
+    with (
+        CommandSession(
+            "embed", out=out, file=True, overwrite=overwrite, options=options
+        ) as session,
+        opened_scans(input) as scans,
+    ):
+        count = _run(session, Path(weights), scans, out, device)
         session.record["volumes"] = count
         session.hash_output(out)
         session.summary(
@@ -84,7 +87,7 @@ def _run(
     vectors: dict[str, list[float]] = {}
     for name, path in session.progress(scans.items(), total=len(scans), unit="volume"):
         try:
-            vectors[name] = _vector(encoder, preprocess(path).to(wanted)).tolist()
+            vectors[name] = mean_vector(encoder, preprocess(path).to(wanted)).tolist()
         except VolumeReadError as error:
             session.note(f"left out: {error}")
     if not vectors:
@@ -98,7 +101,7 @@ def _run(
     return len(vectors)
 
 
-def _vector(encoder: Encoder, images: Tensor) -> Tensor:
+def mean_vector(encoder: Encoder, images: Tensor) -> Tensor:
     """Return the mean feature vector ``(D,)`` of ``(n, C, …)`` images of one scan, on the CPU."""
     import torch
 

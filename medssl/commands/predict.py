@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from medssl.commands.scans import find_scans
+from medssl.commands.scans import opened_scans
 from medssl.commands.session import CommandSession
 from medssl.errors import InputError, MedsslError, OutputError, UsageError
 
@@ -52,11 +52,13 @@ def predict(
     if format != "nifti":
         raise UsageError(f'--format is "{format}"; expected nifti')
     options = {"model": model, "input": list(input), "format": format}
-    with CommandSession("predict", out=out, overwrite=overwrite, options=options) as session:
+    with (
+        CommandSession("predict", out=out, overwrite=overwrite, options=options) as session,
+        opened_scans(input) as scans,
+    ):
         from medssl.tasks.model import load_model
 
         loaded = load_model(model)
-        scans = find_scans(input)
         session.record["model"] = {
             "id": loaded.manifest.id,
             "sha256": loaded.manifest.file.sha256,

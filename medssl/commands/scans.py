@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 import glob
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.errors import InputError, UsageError
 
-__all__ = ["find_scans"]
+__all__ = ["find_scans", "opened_scans"]
+
+
+@contextmanager
+def opened_scans(sources: Sequence[Path | str]) -> Iterator[dict[str, Path]]:
+    """Lend the scans of :func:`find_scans`; zip and tar archives are unpacked for as long.
+
+    Raises:
+        InputError: If a source does not exist, holds no image, or is an archive that can't be
+            opened.
+        UsageError: If one scan was given twice, or two can't be told apart by name.
+    """
+    from medssl.cohort.unpack import unpack
+    from medssl.cohort.walk import OPEN_ARCHIVES
+
+    paths = [path for source in sources for path in _existing(source)]
+    with tempfile.TemporaryDirectory(prefix="medssl-") as place:
+        for number, path in enumerate(paths):
+            if path.is_file() and path.name.lower().endswith(OPEN_ARCHIVES):
+                # Named after the archive, which says where a series without folder comes from.
+                folder = Path(place) / str(number) / path.name.split(".", 1)[0]
+                folder.parent.mkdir()
+                paths[number] = unpack(path, folder)
+        yield find_scans(paths)
 
 
 def find_scans(sources: Sequence[Path | str]) -> dict[str, Path]:

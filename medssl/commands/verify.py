@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medssl.commands.progress import plain_console
 from medssl.errors import InputError
+
+if TYPE_CHECKING:
+    from medssl.cohort.cases import Problem
+    from medssl.cohort.inspect_labels import LabelInspection
 
 __all__ = ["verify"]
 
@@ -16,21 +22,31 @@ __all__ = ["verify"]
 def verify(path: Path) -> list[str]:
     """Check a cohort, a store, a run or an export end to end: hashes, schema, geometry.
 
+    Also a labelled dataset, before anything is learnt from it: whether images and masks lie in the
+    same place to the far corner, what values the masks hold, whether a patient or an image is in
+    two splits. All that is wrong is told, not only the first.
+
     Args:
-        path: The folder that a command of medssl wrote.
+        path: The folder that a command of medssl wrote, or a labelled dataset: a Decathlon or
+            nnU-Net folder, or a table.
 
     Returns:
         What was checked, one sentence each.
 
     Raises:
-        InputError: If the folder is none of these, or something in it is not as it was written.
+        InputError: If it is none of these, or something in it is not as it should be.
 
     Example:
         medssl verify runs/voco
     """
     folder = Path(path)
+    if _is_dataset(folder):
+        return _verify_labels(folder)
     if not folder.is_dir():
-        raise InputError(f'"{folder.name}" is no folder; give one that a command of medssl wrote')
+        raise InputError(
+            f'"{folder.name}" is no folder; give one that a command of medssl wrote, or a labelled '
+            "dataset"
+        )
     kind, check = _kind(folder)
     found = [*_check_hashes(folder), *check(folder)]
     console = plain_console()
@@ -38,6 +54,55 @@ def verify(path: Path) -> list[str]:
         console.print(f"ok  {sentence}")
     console.print(f"The {kind} is whole.")
     return found
+
+
+def _is_dataset(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix.lower() in (".csv", ".parquet")
+    return (path / "imagesTr").is_dir() or (path / "labelsTr").is_dir()
+
+
+def _verify_labels(path: Path) -> list[str]:
+    from medssl.cohort.inspect_labels import inspect_labels
+
+    found = inspect_labels(path)
+    console = plain_console()
+    if found.dataset.task == "segmentation" and found.labels:
+        console.print(f"{'label':<24}{'value':>6}{'cases':>8}{'mean ml':>12}")
+        for name, label in found.labels.items():
+            mean = f"{label.millilitres / label.cases:.2f}" if label.cases else "-"
+            console.print(f"{name:<24}{label.value:>6}{label.cases:>8}{mean:>12}")
+    sentences = _of_labels(found)
+    for sentence in sentences:
+        console.print(f"ok  {sentence}")
+    _tell(found.problems, path)
+    console.print("The dataset is sound.")
+    return sentences
+
+
+def _of_labels(found: LabelInspection) -> list[str]:
+    from medssl.cohort.cases import listed
+
+    sentences = [f"{len(found.dataset.cases)} cases for {found.dataset.task}"]
+    if found.splits:
+        shares = ", ".join(f"{count} {split}" for split, count in sorted(found.splits.items()))
+        sentences.append(f"splits: {shares}")
+    if found.empty:
+        sentences.append(f"{len(found.empty)} masks hold no label: {listed(found.empty)}")
+    return sentences
+
+
+def _tell(problems: Sequence[Problem], path: Path) -> None:
+    """Print every problem and end, if there is any."""
+    if not problems:
+        return
+    console = plain_console(error=True)
+    counts: Counter[str] = Counter()
+    for problem in problems:
+        counts[problem.kind] += problem.count
+        console.print(f"bad {problem.text}")
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    raise InputError(f'"{path.name}" is not sound: {told}; the reasons are above')
 
 
 def _kind(folder: Path) -> tuple[str, Callable[[Path], Sequence[str]]]:
@@ -71,8 +136,11 @@ def _check_store(folder: Path) -> Sequence[str]:
 
 def _check_cohort(folder: Path) -> Sequence[str]:
     from medssl.cohort.cohort import Cohort
+    from medssl.cohort.inspect_cohort import inspect_cohort
 
-    return Cohort.open(folder).verify()
+    cohort = Cohort.open(folder)
+    _tell(inspect_cohort(cohort), folder)
+    return [f"{len(cohort)} volumes are where and what they were"]
 
 
 def _check_run(folder: Path) -> Sequence[str]:

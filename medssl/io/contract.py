@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -10,9 +11,19 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from medssl.io.soundness import refuse, verdicts
 from medssl.types import Modality, Shape, Volume
 
-__all__ = ["ReadRules", "Source", "VolumeHeader", "VolumeReader", "plane_affine", "single_file"]
+__all__ = [
+    "FileReader",
+    "ReadRules",
+    "Source",
+    "VolumeHeader",
+    "VolumeReader",
+    "choose_part",
+    "plane_affine",
+    "single_file",
+]
 
 Source = Path | Sequence[Path]
 """A file, a folder that holds one DICOM series, or the files of one series."""
@@ -43,6 +54,7 @@ class VolumeHeader:
         dtype: Type of the values once read, as numpy spells it.
         modality: What made the image, as far as the file says.
         fixes: Repairs that reading makes, already known from the header.
+        frames: How many volumes of this place there are: more than one for a time series.
     """
 
     format: str
@@ -51,6 +63,7 @@ class VolumeHeader:
     dtype: str
     modality: Modality = "unknown"
     fixes: tuple[str, ...] = ()
+    frames: int = 1
 
 
 class VolumeReader(Protocol):
@@ -67,11 +80,46 @@ class VolumeReader(Protocol):
     def can_read(self, source: Source) -> bool:
         """Say whether this reader is the one; looks at names and first bytes only."""
 
-    def read_header(self, source: Source) -> VolumeHeader:
-        """Return shape, place and type."""
+    def count(self, source: Source) -> int:
+        """Return how many volumes there are: more than one for a time series."""
 
-    def read(self, source: Source) -> Volume:
-        """Return the voxels, checked to the last byte."""
+    def read_header(self, source: Source, part: int | None = None) -> VolumeHeader:
+        """Return shape, place and type.
+
+        Args:
+            source: What to read.
+            part: Which of several volumes, from 0 on; without it a time series is refused.
+        """
+
+    def read(self, source: Source, part: int | None = None) -> Volume:
+        """Return the voxels, checked to the last byte.
+
+        Args:
+            source: What to read.
+            part: Which of several volumes, from 0 on; without it a time series is refused.
+        """
+
+
+class FileReader(VolumeReader, Protocol):
+    """A reader of formats where one file is one image, or one time series."""
+
+    def read_each(self, source: Source) -> Iterator[Volume]:
+        """Yield every volume in order, in one pass; a fault anywhere ends it with an error."""
+
+
+def choose_part(path: Path, frames: int, part: int | None) -> tuple[int, tuple[str, ...]]:
+    """Return the number of the volume to be read, and the fix that it is one of several.
+
+    Raises:
+        VolumeReadError: With ``time_series`` where there are several and none was chosen.
+    """
+    if part is None:
+        if frames > 1:
+            raise refuse(path, "time_series", f"it holds {frames} volumes of one place")
+        return 0, ()
+    if not 0 <= part < frames:
+        raise refuse(path, "unreadable", f"it holds {frames} volumes, not number {part}")
+    return part, ("frames_split",) if frames > 1 else ()
 
 
 def single_file(source: Source) -> Path:
@@ -79,9 +127,13 @@ def single_file(source: Source) -> Path:
 
     Raises:
         TypeError: If it is a list of files: only DICOM series are.
+        VolumeReadError: If it is no regular file: reading from a pipe would wait for ever.
     """
     if not isinstance(source, Path):
         raise TypeError("only a DICOM series is a list of files; this format is one file")
+    with verdicts(source):
+        if not stat.S_ISREG(source.stat().st_mode):
+            raise refuse(source, "unreadable", "it is no regular file")
     return source
 
 

@@ -7,18 +7,17 @@ first and last faces of a volume stay where they are to within half a voxel of t
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
-import scipy.sparse
 
 from medssl.errors import GeometryError
+from medssl.io.oblique import Order, read_turned
+from medssl.io.resample import read_at
 from medssl.types import Shape, Volume
 
 __all__ = [
@@ -30,9 +29,6 @@ __all__ = [
     "resample_like",
     "to_ras",
 ]
-
-Order = Literal["nearest", "linear", "cubic"]
-"""How to read between voxels: ``nearest`` for labels, ``linear`` or ``cubic`` for intensities."""
 
 Array = npt.NDArray[Any]
 Affine = npt.NDArray[np.float64]
@@ -82,7 +78,13 @@ def to_ras(volume: Volume) -> Volume:
     return replace(volume, data=data, affine=volume.affine @ step)
 
 
-def resample(volume: Volume, spacing_mm: Sequence[float], *, order: Order = "linear") -> Volume:
+def resample(
+    volume: Volume,
+    spacing_mm: Sequence[float],
+    *,
+    order: Order = "linear",
+    dtype: type[np.float32] | type[np.int16] = np.float32,
+) -> Volume:
     """Put a volume on a grid of another voxel size that covers the same field of view.
 
     Axes that get coarser are smoothed first, so that fine structure fades instead of turning into
@@ -92,7 +94,9 @@ def resample(volume: Volume, spacing_mm: Sequence[float], *, order: Order = "lin
         volume: The volume, usually in RAS+.
         spacing_mm: Wanted distance between voxel centres along each axis; a planar image takes the
             first two.
-        order: ``nearest`` keeps the data type; the others return float32.
+        order: ``nearest`` keeps the data type.
+        dtype: Of the result for the other orders: float32, or int16 for whole numbers, which take
+            half the memory.
 
     Raises:
         GeometryError: If a spacing is missing or not positive.
@@ -114,7 +118,7 @@ def resample(volume: Volume, spacing_mm: Sequence[float], *, order: Order = "lin
         affine[:, 3] += affine[:, axis] * index[0]
         affine[:, axis] *= step
         positions.append(index)
-    data = _separable(volume.data, positions, order)
+    data = read_at(volume.data, positions, order, dtype=dtype)
     return replace(volume, data=data, affine=affine)
 
 
@@ -145,13 +149,15 @@ def resample_like(
     matrix, offset = mapping[:count, :count], mapping[:count, 3]
     sources = _permutation(matrix)
     if sources is None:
-        return _oblique(data, matrix, offset, shape, order, outside)
+        return read_turned(data, matrix, offset, shape, order, outside)
     positions = [
         matrix[axis, target] * np.arange(shape[target]) + offset[axis]
         for axis, target in enumerate(sources)
     ]
     lead = data.ndim - count
-    moved = _separable(data, positions, order)
+    moved = read_at(data, positions, order)
+    if outside is not None and np.may_share_memory(moved, data):
+        moved = moved.copy()
     for axis, index in enumerate(positions if outside is not None else ()):
         beyond = (index < -0.5 - 1e-6) | (index > data.shape[lead + axis] - 0.5 + 1e-6)
         moved[(slice(None),) * (lead + axis) + (beyond,)] = outside
@@ -210,89 +216,3 @@ def _permutation(matrix: Affine) -> list[int] | None:
     if sorted(sources) != list(range(len(sources))) or (rest > 1e-5 * size.max()).any():
         return None
     return sources
-
-
-def _separable(data: Array, positions: Sequence[npt.NDArray[np.float64]], order: Order) -> Array:
-    """Read an array at a grid of positions, axis by axis, the one that shrinks most first.
-
-    Args:
-        data: Spatial axes last, as many as there are ``positions``.
-        positions: Along each axis, where to read, in voxels of ``data``.
-        order: How to read between voxels.
-    """
-    lead = data.ndim - len(positions)
-    growth = [len(index) / data.shape[lead + axis] for axis, index in enumerate(positions)]
-    for axis in np.argsort(growth, kind="stable"):
-        index, count = positions[axis], data.shape[lead + axis]
-        if len(index) == count and np.allclose(index, np.arange(count), atol=1e-6):
-            continue
-        nearest = np.clip(np.floor(index + 0.5).astype(np.intp), 0, count - 1)
-        if order == "nearest" or np.allclose(index, nearest, atol=1e-6):
-            data = np.take(data, nearest, axis=lead + axis)
-        else:
-            data = _along(data, int(lead + axis), _weights(count, index, order))
-    return data if order == "nearest" else data.astype(np.float32, copy=False)
-
-
-def _along(data: Array, axis: int, weights: scipy.sparse.csr_array) -> Array:
-    """Multiply one axis of an array by a sparse matrix, in single precision."""
-    moved = np.moveaxis(data, axis, 0)
-    flat = np.ascontiguousarray(moved, dtype=np.float32).reshape(moved.shape[0], -1)
-    mixed = np.asarray(weights @ flat).reshape(-1, *moved.shape[1:])
-    return np.moveaxis(mixed, 0, axis)
-
-
-def _weights(count: int, index: npt.NDArray[np.float64], order: Order) -> scipy.sparse.csr_array:
-    """Return the matrix ``(len(index), count)`` that smooths where needed and then interpolates.
-
-    The width of the smoothing is that of Cardoso et al. 2015 (Scale factor point spread function
-    matching, MICCAI): the Gaussian that turns the blur of a fine voxel into that of a coarse one.
-    """
-    step = abs(float(index[1] - index[0])) if len(index) > 1 else float(count)
-    first = np.floor(index).astype(np.intp)
-    t = index - first
-    if order == "linear":
-        taps, offsets = np.stack([1 - t, t], axis=1), range(2)
-    else:
-        taps, offsets = _catmull_rom(t), range(-1, 3)
-    matrix = _banded(taps, first[:, None] + np.array(offsets), count)
-    if step > 1:
-        sigma = math.sqrt(step**2 - 1) / (2 * math.sqrt(2 * math.log(2)))
-        reach = np.arange(-math.ceil(4 * sigma), math.ceil(4 * sigma) + 1)
-        bell = np.exp(-0.5 * (reach / sigma) ** 2)
-        rows = np.broadcast_to(bell / bell.sum(), (count, len(reach)))
-        matrix = matrix @ _banded(rows, np.arange(count)[:, None] + reach, count)
-    return scipy.sparse.csr_array(matrix).astype(np.float32)
-
-
-def _catmull_rom(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the weights of the voxels -1, 0, 1, 2 at a share ``t`` of the way from 0 to 1."""
-    before, after = ((2 - t) * t - 1) * t / 2, (t - 1) * t * t / 2
-    near, far = ((3 * t - 5) * t * t + 2) / 2, ((4 - 3 * t) * t + 1) * t / 2
-    return np.stack([before, near, far, after], axis=1)
-
-
-def _banded(
-    values: npt.NDArray[np.float64], columns: npt.NDArray[np.intp], count: int
-) -> scipy.sparse.csr_array:
-    """Return the matrix with these values in these columns of each row; edge voxels repeat."""
-    rows = np.broadcast_to(np.arange(len(values))[:, None], columns.shape)
-    inside = np.clip(columns, 0, count - 1)
-    cells = (values.ravel(), (rows.ravel(), inside.ravel()))
-    return scipy.sparse.csr_array(scipy.sparse.coo_array(cells, shape=(len(values), count)))
-
-
-def _oblique(
-    data: Array, matrix: Affine, offset: Affine, shape: Shape, order: Order, outside: float | None
-) -> Array:
-    """Read an array on a grid that is turned against its own."""
-    lead = data.shape[: data.ndim - len(shape)]
-    degree = {"nearest": 0, "linear": 1, "cubic": 3}[order]
-    dtype = data.dtype if order == "nearest" else np.dtype(np.float32)
-    result = np.empty((*lead, *shape), dtype)
-    for channel in np.ndindex(*lead):
-        scipy.ndimage.affine_transform(
-            data[channel].astype(dtype, copy=False), matrix, offset, shape, result[channel],
-            order=degree, mode="nearest" if outside is None else "constant", cval=outside or 0.0,
-        )  # fmt: skip
-    return result

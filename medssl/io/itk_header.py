@@ -1,187 +1,185 @@
-"""The text at the start of NRRD and MetaImage files, and whether the bytes after it are whole.
-
-ITK fills in what a header leaves out and hands on what a damaged stream still gives; both are
-looked for here, before ITK reads.
-"""
+"""What the text headers of NRRD and MetaImage have in common: lines, neighbours, the grid."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import zlib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
-from medssl.io.soundness import refuse, verdicts
-from medssl.types import Shape
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["MAX_VOXEL_BYTES", "TextHeader", "check_payload", "read_text_header"]
+from medssl.io.contract import plane_affine
+from medssl.io.soundness import Grid, refuse, sound_grid
+from medssl.types import Modality, Shape
 
-MAX_VOXEL_BYTES = 8 * 2**30
-_LONGEST_HEADER = 2**16
-_NRRD, _META = b"NRRD000", (b"ObjectType", b"NDims", b"Comment")
+__all__ = [
+    "LPS_TO_RAS",
+    "ItkHeader",
+    "TextFields",
+    "data_files",
+    "numbers",
+    "planar_grid",
+    "read_lines",
+    "sizes_of",
+    "volume_grid",
+]
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+_LONGEST_HEADER = 2**20
+_MOST_FILES = 20_000
+
+TextFields = dict[str, str]
 
 
 @dataclass(frozen=True)
-class TextHeader:
-    """Fields of one header, names in lower case.
+class ItkHeader:
+    """What a header says of the voxels and of their place.
 
     Attributes:
-        fields: What the header says, as text.
-        offset: First byte of the voxels in ``data_file``.
-        data_file: Where the voxels are: the file itself, or a neighbour.
-        encoding: ``raw``, ``gzip``, ``zlib``, ``bzip2`` or another word that is left to ITK.
-        shape: Sizes of all axes.
-        has_spacing: Whether voxel sizes are given.
-        has_orientation: Whether the axes are named.
+        sizes: Of all axes, the fastest first.
+        time_axis: The axis that counts volumes, or None.
+        dtype: Type of a stored value, with its byte order.
+        grid: Where the voxels of one volume lie.
+        files: Where the voxels are, each file with the same share of them.
+        encoding: ``raw``, ``gzip``, ``zlib``, ``bzip2``, ``ascii`` or ``hex``.
+        offset: First byte of the voxels in each file, or -1 where they are its last bytes.
+        line_skip: Lines to pass over after the offset.
+        byte_skip: Unpacked bytes to pass over.
+        modality: What made the image.
+        fixes: Repairs known from the header.
     """
 
-    fields: dict[str, str]
-    offset: int
-    data_file: Path
+    sizes: Shape
+    time_axis: int | None
+    dtype: np.dtype[Any]
+    grid: Grid
+    files: tuple[Path, ...]
     encoding: str
-    shape: Shape
-    has_spacing: bool
-    has_orientation: bool
+    offset: int
+    line_skip: int = 0
+    byte_skip: int = 0
+    modality: Modality = "unknown"
+    fixes: tuple[str, ...] = field(default=())
+
+    @property
+    def frames(self) -> int:
+        """How many volumes there are."""
+        return 1 if self.time_axis is None else self.sizes[self.time_axis]
 
 
-def read_text_header(path: Path) -> TextHeader:
-    """Read the header of a NRRD or MetaImage file.
-
-    Raises:
-        VolumeReadError: If there is none, or it points outside its folder.
-    """
-    with verdicts(path), path.open("rb") as file:
-        start = file.read(16)
-        file.seek(0)
-        if start.startswith(_NRRD):
-            return _nrrd(path, file)
-        if start.startswith(_META):
-            return _meta(path, file)
-    what = "it starts with neither a NRRD nor a MetaImage header" if start else "the file is empty"
-    raise refuse(path, "not_an_image", what)
-
-
-def check_payload(path: Path, header: TextHeader, voxel_bytes: int) -> None:
-    """Read the voxels once for their length and checksum.
+def read_lines(path: Path, file: BinaryIO, last: str = "") -> tuple[list[str], bool]:
+    """Return the lines of a header; the file is left where the next one starts.
 
     Args:
-        path: The file, for messages.
-        header: Its header.
-        voxel_bytes: How many bytes there must be once they are unpacked.
+        path: For messages.
+        file: At the start of the header.
+        last: The field that ends the header; an empty line does where there is none.
 
-    Raises:
-        VolumeReadError: With ``truncated``, ``corrupt`` or ``unreadable``.
+    Returns:
+        The lines, and whether the header ended as it should rather than with the file.
     """
-    with verdicts(path), header.data_file.open("rb") as file:
-        file.seek(header.offset)
-        if header.encoding == "raw":
-            found = header.data_file.stat().st_size - header.offset
-        elif header.encoding == "gzip":
-            with gzip.open(file) as unpacked:
-                found = _count(unpacked)
-        elif header.encoding == "zlib":
-            found = _count_zlib(file)
-        elif header.encoding == "bzip2":
-            with bz2.open(file) as unpacked:
-                found = _count(unpacked)
-        else:
-            return
-    if found < voxel_bytes:
-        raise refuse(path, "truncated", f"it holds {found} of {voxel_bytes} bytes of voxels")
-
-
-def _nrrd(path: Path, file: BinaryIO) -> TextHeader:
-    fields: dict[str, str] = {}
-    for line in _lines(path, file):
-        if not line:
-            break
-        name, colon, value = line.partition(":")
-        if colon and not line.startswith("#"):
-            fields[name.strip().lower()] = value.removeprefix("=").strip()
-    detached = fields.get("data file", fields.get("datafile"))
-    encoding = fields.get("encoding", "raw").lower()
-    aliases = {"gz": "gzip", "bz2": "bzip2"}
-    return TextHeader(
-        fields=fields,
-        offset=0 if detached else file.tell(),
-        data_file=_neighbour(path, detached),
-        encoding=aliases.get(encoding, encoding),
-        shape=_sizes(path, fields.get("sizes", "")),
-        has_spacing="space directions" in fields or "spacings" in fields,
-        has_orientation="space" in fields and "space directions" in fields,
-    )
-
-
-def _meta(path: Path, file: BinaryIO) -> TextHeader:
-    fields: dict[str, str] = {}
-    for line in _lines(path, file):
-        name, _, value = line.partition("=")
-        fields[name.strip().lower()] = value.strip()
-        if name.strip() == "ElementDataFile":
-            break
-    if "elementdatafile" not in fields:
-        raise refuse(path, "corrupt", "its header does not say where the voxels are")
-    detached = fields["elementdatafile"]
-    local = detached.upper() == "LOCAL"
-    compressed = fields.get("compresseddata", "False").lower() == "true"
-    ascii_values = fields.get("binarydata", "True").lower() == "false"
-    return TextHeader(
-        fields=fields,
-        offset=file.tell() if local else 0,
-        data_file=_neighbour(path, None if local else detached),
-        encoding="zlib" if compressed else "ascii" if ascii_values else "raw",
-        shape=_sizes(path, fields.get("dimsize", "")),
-        has_spacing="elementspacing" in fields,
-        has_orientation=bool({"transformmatrix", "orientation", "rotation"} & set(fields)),
-    )
-
-
-def _lines(path: Path, file: BinaryIO) -> list[str]:
-    """Return the lines of the header; the file is left where the voxels start."""
     lines: list[str] = []
     while file.tell() < _LONGEST_HEADER:
         raw = file.readline(_LONGEST_HEADER)
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        if not raw or (not last and not line):
+            return lines, bool(raw)
         lines.append(line)
-        if not raw or not line or line.replace(" ", "").startswith("ElementDataFile="):
-            return lines
+        if last and line.partition("=")[0].strip() == last:
+            return lines, True
     raise refuse(path, "corrupt", "its header has no end")
 
 
-def _neighbour(path: Path, name: str | None) -> Path:
-    """Return the file of the voxels, which must lie in the same folder."""
-    if name is None:
-        return path
-    if name.upper().startswith("LIST") or "%" in name or Path(name).name != name:
-        raise refuse(path, "unreadable", "its voxels lie in several files or in another folder")
-    return path.with_name(name)
+def sizes_of(path: Path, text: str, count: int | None) -> Shape:
+    """Return the sizes that a field lists.
 
-
-def _sizes(path: Path, text: str) -> Shape:
+    Raises:
+        VolumeReadError: If they are no numbers, as many as there are axes, from one on.
+    """
     try:
         sizes = tuple(int(word) for word in text.split())
     except ValueError as error:
         raise refuse(path, "corrupt", "its header gives sizes that are not numbers") from error
+    if count is not None and len(sizes) != count:
+        raise refuse(path, "corrupt", f"its header gives {len(sizes)} sizes for {count} axes")
     if not sizes or min(sizes) < 1:
         raise refuse(path, "empty", f"its header declares {sizes} voxels")
     return sizes
 
 
-def _count(unpacked: gzip.GzipFile | bz2.BZ2File) -> int:
-    found = 0
-    while chunk := unpacked.read(2**20):
-        found += len(chunk)
-        if found > MAX_VOXEL_BYTES:
-            break
+def numbers(path: Path, text: str, count: int) -> npt.NDArray[np.float64]:
+    """Return the numbers of a field.
+
+    Raises:
+        VolumeReadError: With ``bad_affine`` if there are not ``count`` of them.
+    """
+    try:
+        found = np.array([float(word) for word in text.replace(",", " ").split()])
+    except ValueError as error:
+        reason = "its header gives a place in space that is not in numbers"
+        raise refuse(path, "bad_affine", reason) from error
+    if len(found) != count:
+        reason = f"its header gives {len(found)} numbers where {count} tell the place in space"
+        raise refuse(path, "bad_affine", reason)
     return found
 
 
-def _count_zlib(file: BinaryIO) -> int:
-    engine, found = zlib.decompressobj(), 0
-    while chunk := engine.unconsumed_tail or file.read(2**20):
-        found += len(engine.decompress(chunk, 2**22))
-        if found > MAX_VOXEL_BYTES or engine.eof:
-            return found
-    raise EOFError
+def volume_grid(
+    path: Path,
+    axes_lps: npt.NDArray[np.float64],
+    origin_lps: npt.NDArray[np.float64],
+    shape: Shape,
+) -> Grid:
+    """Return the grid of a volume from its axes in millimetres and its first voxel, both LPS."""
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = axes_lps, origin_lps
+    return sound_grid(path, LPS_TO_RAS @ affine, shape)
+
+
+def planar_grid(path: Path, spacing: npt.NDArray[np.float64], shape: Shape) -> Grid:
+    """Return the grid of a planar image, which keeps its spacing and no place."""
+    return sound_grid(path, plane_affine((float(spacing[0]), float(spacing[1]))), shape)
+
+
+def data_files(path: Path, words: str, listed: list[str]) -> tuple[Path, ...]:
+    """Return the files of voxels that a header names; they lie beside it or below.
+
+    Args:
+        path: The header.
+        words: A name, ``LIST``, or a pattern such as ``slice%03d.raw 1 20 1``.
+        listed: The lines after ``LIST``.
+
+    Raises:
+        VolumeReadError: If a file lies elsewhere: a header must not make its reader open anything.
+    """
+    if words.upper().split()[:1] == ["LIST"]:
+        names = [line.strip() for line in listed if line.strip()]
+    elif "%" in words:
+        names = _numbered(path, words)
+    else:
+        names = [words]
+    if not names:
+        raise refuse(path, "corrupt", "its header names no file of voxels")
+    return tuple(_below(path, name) for name in names)
+
+
+def _numbered(path: Path, words: str) -> list[str]:
+    pattern, *rest = words.split()
+    try:
+        first, last, *step = [int(word) for word in rest[:3]]
+        count = range(first, last + 1, *(step or [1]))
+        if len(count) > _MOST_FILES:
+            raise ValueError("too many")
+        return [pattern % number for number in count]
+    except (ValueError, TypeError) as error:
+        reason = "its header names its files of voxels by a pattern that can't be read"
+        raise refuse(path, "corrupt", reason) from error
+
+
+def _below(path: Path, name: str) -> Path:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in name or "\0" in name:
+        raise refuse(path, "unreadable", "its voxels lie in another folder; put them beside it")
+    return path.parent / parts

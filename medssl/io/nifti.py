@@ -6,24 +6,23 @@ at the end of a compressed file is checked and a bomb stops at its declared size
 
 from __future__ import annotations
 
-import gzip
-import io
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from medssl.io.atomic import atomic_path
-from medssl.io.contract import Source, VolumeHeader, single_file
+from medssl.io.contract import Source, VolumeHeader, choose_part, single_file
 from medssl.io.nifti_header import Layout, read_layout
-from medssl.io.soundness import fill_non_finite, refuse, verdicts
+from medssl.io.nifti_voxels import open_stream, read_frames
+from medssl.io.soundness import verdicts
 from medssl.types import Volume
 
 __all__ = ["NiftiReader", "write_nifti"]
-
-_TRAILING_BYTES = 2**20
 
 
 class NiftiReader:
@@ -35,17 +34,22 @@ class NiftiReader:
         """Go by the name; what is inside is checked when the file is read."""
         return isinstance(source, Path) and source.name.lower().endswith((".nii", ".nii.gz"))
 
-    def read_header(self, source: Source) -> VolumeHeader:
+    def count(self, source: Source) -> int:
+        """Return how many volumes there are: the fourth size."""
+        return _layout(single_file(source)).public.frames
+
+    def read_header(self, source: Source, part: int | None = None) -> VolumeHeader:
         """Return shape, place and type.
 
         Raises:
             VolumeReadError: If the header contradicts itself or is no NIfTI header.
         """
         path = single_file(source)
-        with verdicts(path), _open(path) as stream:
-            return read_layout(path, stream).public
+        header = _layout(path).public
+        _, fixes = choose_part(path, header.frames, part)
+        return replace(header, fixes=(*header.fixes, *fixes))
 
-    def read(self, source: Source) -> Volume:
+    def read(self, source: Source, part: int | None = None) -> Volume:
         """Return the voxels, scaled as the header says.
 
         Integers stay integers where the scaling is a whole shift.
@@ -54,45 +58,25 @@ class NiftiReader:
             VolumeReadError: If the file is cut short or damaged, or its header is.
         """
         path = single_file(source)
-        with verdicts(path), _open(path) as stream:
-            layout = read_layout(path, stream)
-            stream.seek(layout.offset)
-            raw = stream.read(layout.voxel_bytes)
-            if len(raw) < layout.voxel_bytes:
-                raise refuse(path, "truncated", "the file ends before its last voxel")
-            _read_to_end(path, stream)
-        public = layout.public
-        stored = np.frombuffer(raw, layout.stored).reshape(public.shape, order="F")
-        data, filled = fill_non_finite(path, _scale(stored, layout))
-        return Volume(data, public.affine, fixes=(*public.fixes, *filled))
+        layout = _layout(path)
+        chosen, _ = choose_part(path, layout.public.frames, part)
+        (volume,) = read_frames(path, path, layout, range(chosen, chosen + 1))
+        return volume
+
+    def read_each(self, source: Source) -> Iterator[Volume]:
+        """Yield every volume in order.
+
+        Raises:
+            VolumeReadError: If the file is cut short or damaged, or its header is.
+        """
+        path = single_file(source)
+        layout = _layout(path)
+        yield from read_frames(path, path, layout, range(layout.public.frames))
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open by content: a wrong suffix does not matter, a wrong content does."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if not start:
-        raise refuse(path, "not_an_image", "the file is empty")
-    if start[:2] == b"\x1f\x8b":
-        return io.BufferedReader(gzip.open(path, "rb"))
-    return path.open("rb")
-
-
-def _read_to_end(path: Path, stream: BinaryIO) -> None:
-    left = _TRAILING_BYTES
-    while chunk := stream.read(2**16):
-        left -= len(chunk)
-        if left < 0:
-            raise refuse(path, "too_large", "it goes on long after its last voxel")
-
-
-def _scale(stored: npt.NDArray[Any], layout: Layout) -> npt.NDArray[Any]:
-    values = stored.astype(layout.public.dtype)
-    if layout.slope != 1.0:
-        values *= values.dtype.type(layout.slope)
-    if layout.inter != 0.0:
-        values += values.dtype.type(layout.inter)
-    return values
+def _layout(path: Path) -> Layout:
+    with verdicts(path), open_stream(path) as stream:
+        return read_layout(path, stream)
 
 
 def write_nifti(path: Path, data: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medssl.io.contract import Source, VolumeHeader, VolumeReader
+from medssl.io.analyze import AnalyzeReader, is_companion
+from medssl.io.contract import FileReader, Source, VolumeHeader, VolumeReader
 from medssl.io.dicom_series import DicomSeriesReader
 from medssl.io.image2d import Image2DReader
 from medssl.io.itk import ItkReader
@@ -12,15 +13,28 @@ from medssl.io.nifti import NiftiReader
 from medssl.io.soundness import refuse
 from medssl.types import Volume
 
-__all__ = ["READERS", "VolumeHeader", "VolumeReader", "find_reader", "read_header", "read_volume"]
+__all__ = [
+    "FILE_READERS",
+    "READERS",
+    "VolumeHeader",
+    "VolumeReader",
+    "find_file_reader",
+    "find_reader",
+    "is_companion",
+    "read_header",
+    "read_volume",
+]
 
-READERS: tuple[VolumeReader, ...] = (
+FILE_READERS: tuple[FileReader, ...] = (
     NiftiReader(),
+    AnalyzeReader(),
     ItkReader("nrrd", (".nrrd", ".nhdr")),
     ItkReader("mha", (".mha", ".mhd")),
     Image2DReader(),
-    DicomSeriesReader(),
 )
+"""Formats that a name gives away; each file is an image, or a time series."""
+
+READERS: tuple[VolumeReader, ...] = (*FILE_READERS, DicomSeriesReader())
 """Asked in this order; DICOM comes last, because only its first bytes give it away."""
 
 
@@ -29,23 +43,31 @@ def find_reader(source: Source) -> VolumeReader | None:
     return next((reader for reader in READERS if reader.can_read(source)), None)
 
 
-def read_header(source: Source) -> VolumeHeader:
+def find_file_reader(path: Path) -> FileReader | None:
+    """Return the first reader of single files that claims a file, or None."""
+    return next((reader for reader in FILE_READERS if reader.can_read(path)), None)
+
+
+def read_header(source: Source, part: int | None = None) -> VolumeHeader:
     """Return what is known of an image without reading its voxels.
 
     Args:
         source: A file, a folder with one DICOM series, or the files of one series.
+        part: Which volume of a time series, from 0 on; without it a time series is refused.
 
     Raises:
         VolumeReadError: If it is no sound image; ``code`` says which fault it has.
     """
-    return _reader(source).read_header(source)
+    reader = _reader(source)
+    return reader.read_header(source) if part is None else reader.read_header(source, part)
 
 
-def read_volume(source: Source) -> Volume:
+def read_volume(source: Source, part: int | None = None) -> Volume:
     """Read an image: voxels, place in space, modality, and what had to be repaired.
 
     Args:
         source: A file, a folder with one DICOM series, or the files of one series.
+        part: Which volume of a time series, from 0 on; without it a time series is refused.
 
     Raises:
         VolumeReadError: If it is no sound image; ``code`` says which fault it has.
@@ -60,7 +82,8 @@ def read_volume(source: Source) -> Volume:
         >>> read_volume(path).spacing_mm
         (1.0, 1.0, 2.5)
     """
-    return _reader(source).read(source)
+    reader = _reader(source)
+    return reader.read(source) if part is None else reader.read(source, part)
 
 
 def _reader(source: Source) -> VolumeReader:
@@ -71,6 +94,6 @@ def _reader(source: Source) -> VolumeReader:
         reason = f"the system refuses to read it ({error.strerror or type(error).__name__})"
         raise refuse(path, "unreadable", reason) from error
     if reader is None:
-        known = "NIfTI, NRRD, MHA, PNG, JPEG, TIFF or DICOM"
+        known = "NIfTI, Analyze, NRRD, MHA, PNG, JPEG, TIFF or DICOM"
         raise refuse(path, "not_an_image", f"expected {known}")
     return reader

@@ -5,29 +5,43 @@ It names no patient, no file and no place.
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medssl.cohort.cohort import Cohort
-from medssl.io.geometry import to_ras
-from medssl.report.advice import FIXES, MODALITIES, REASONS
-from medssl.report.figures import histogram
-from medssl.report.numbers import count, edges, short
-from medssl.report.page import Block, Chart, KeyFigure, Page, Section, Table
-from medssl.report.panels import planes
+from medssl.report.cohort_facts import CohortFacts, read_facts
+from medssl.report.cohort_figures import Bar, bars, levels, patients
+from medssl.report.cohort_tables import (
+    UNIT,
+    composition,
+    copies,
+    intensities,
+    makers,
+    modality_name,
+    reasons,
+    refusals,
+    repairs,
+)
+from medssl.report.figures import ACCENT, MUTED, SECOND, histogram
+from medssl.report.numbers import count, short
+from medssl.report.page import Block, Chart, KeyFigure, Page, Section
+from medssl.report.thumbnails import thumbnails as thumbnail_blocks
 
 __all__ = ["cohort_section", "write_cohort_report"]
 
-THUMBNAILS = 6
-
-Rows = list[dict[str, Any]]
 Float64 = npt.NDArray[np.float64]
+
+FEWEST = 5
+"""A distribution of fewer volumes says less than the table above it."""
+
+LISTED_CODES = 12
+COLOURED_KINDS = 4
+
+CT_ENDS = (-1200.0, 2000.0)
+CT_MARKS = ((-1000.0, "air"), (0.0, "water"), (1000.0, "bone"))
 
 
 def write_cohort_report(
@@ -38,33 +52,49 @@ def write_cohort_report(
     Args:
         cohort: What ``index`` made.
         path: The HTML file; by default ``report.html`` in the cohort.
-        thumbnails: Whether to show slices of a few volumes. Faces can be recognised, so the default
+        thumbnails: Whether to show slices of some volumes. Faces can be recognised, so the default
             is not to.
 
     Raises:
         OutputError: If the file can't be written.
     """
-    rows: Rows = cohort.table.to_pylist()
-    refused = _quarantine(cohort.path)
-    patients = len({row["patient"] for row in rows})
+    facts = read_facts(cohort)
     page = Page(
         kind="Cohort",
-        title=f"{count(len(rows))} volumes of {count(patients)} patients",
-        lead=f"{_lead(rows, refused)} Nothing here names a patient, a file or a place.",
-        key_figures=_key_figures(rows, refused),
+        title=_title(facts),
+        lead=f"{_lead(facts)} This page names no patient, no file and no place.",
+        key_figures=_key_figures(facts),
         sections=(
-            Section("What was found", (*_composition(rows), *_geometry(rows))),
+            Section("Every verdict", _verdicts(facts)),
+            Section(
+                "What was found",
+                (*composition(facts), *makers(facts), *_per_patient(facts)),
+                _unknown(facts),
+            ),
+            Section("Size and spacing", _geometry(facts)),
+            Section(
+                "Intensity",
+                (*intensities(facts), *_brightness(facts)),
+                "Of each volume: its least and greatest value, and those that 0.5, 50 and 99.5 % "
+                "of its voxels lie below.",
+            ),
             Section(
                 "What was turned away",
-                _refusals(refused),
-                "Each of these is in quarantine.csv with its place and the exact reason.",
+                refusals(facts),
+                "Each has its line in quarantine.csv; the exact reasons are further below.",
             ),
             Section(
                 "What was repaired or remarked",
-                _repairs(rows),
+                repairs(facts),
                 "These volumes were admitted; the column fixes of volumes.parquet says which.",
             ),
-            Section("A look at some volumes", _thumbnails(cohort) if thumbnails else ()),
+            Section("What is there more than once", copies(facts)),
+            Section("A look at some volumes", thumbnail_blocks(cohort) if thumbnails else ()),
+            Section(
+                "The quarantine, reason by reason",
+                reasons(facts),
+                "The column line counts the lines of quarantine.csv, which says where each lies.",
+            ),
         ),
     )
     return page.write(path if path is not None else cohort.path / "report.html")
@@ -72,149 +102,169 @@ def write_cohort_report(
 
 def cohort_section(cohort: Cohort) -> Section:
     """Return a section on a cohort for a report about something larger."""
-    rows: Rows = cohort.table.to_pylist()
-    return Section("The cohort", (*_composition(rows), *_geometry(rows)), _lead(rows, Counter()))
+    facts = read_facts(cohort)
+    return Section("The cohort", (*composition(facts), *_geometry(facts)), _admitted(facts))
 
 
-def _lead(rows: Rows, refused: Counter[str]) -> str:
-    kinds = Counter(_modality(row) for row in rows)
-    admitted = ", ".join(
-        f"{count(number)} {kind}{'s' if kind == 'radiograph' and number > 1 else ''}"
-        for kind, number in kinds.most_common()
-    )
-    away = refused.total()
-    if not rows:
-        return "No volume was admitted; the reasons are below."
-    turned = (
-        f" {count(away)} files or series were turned away, for the reasons below." if away else ""
-    )
-    return f"Admitted: {admitted}.{turned}"
+def _volumes(number: int) -> str:
+    return f"{count(number)} volume{'' if number == 1 else 's'}"
 
 
-def _key_figures(rows: Rows, refused: Counter[str]) -> list[KeyFigure]:
-    figures = [
-        KeyFigure(count(len(rows)), "volumes admitted"),
-        KeyFigure(count(len({row["patient"] for row in rows})), "patients"),
-        KeyFigure(count(refused.total()), "turned away"),
+def _patients(number: int) -> str:
+    return f"{count(number)} patient{'' if number == 1 else 's'}"
+
+
+def _title(facts: CohortFacts) -> str:
+    if not len(facts):
+        return "Nothing that can be used"
+    return f"{_volumes(len(facts))} of {_patients(len(facts.per_patient))}"
+
+
+def _lead(facts: CohortFacts) -> str:
+    away = facts.quarantine.codes.total()
+    if not away:
+        return f"{_admitted(facts)} Nothing was turned away."
+    things = "file or series was" if away == 1 else "files or series were"
+    return f"{_admitted(facts)} {count(away)} {things} turned away, for the reasons below."
+
+
+def _admitted(facts: CohortFacts) -> str:
+    kinds = [
+        f"{count(number)} {modality_name(code)}{'s' if code == 'xr' and number > 1 else ''}"
+        for code, number in facts.modality.counts().most_common()
     ]
-    repaired = sum(bool(row["fixes"]) for row in rows)
-    if repaired:
-        figures.append(KeyFigure(count(repaired), "repaired or remarked"))
-    copies = sum(bool(row["duplicate_of"]) for row in rows)
-    if copies:
-        figures.append(KeyFigure(count(copies), "copies of another volume"))
-    return figures
+    return f"Admitted: {', '.join(kinds)}." if kinds else "No volume was admitted."
 
 
-def _composition(rows: Rows) -> tuple[Block, ...]:
-    """Return what the volumes are: one table a reader takes in at a glance."""
-    if not rows:
-        return ()
-    groups: dict[tuple[str, str], Rows] = {}
-    for row in rows:
-        groups.setdefault((row["modality"], row["format"]), []).append(row)
-    lines = tuple(
-        (
-            MODALITIES.get(modality, modality),
-            kind.replace("_", " "),
-            count(len(members)),
-            count(len({row["patient"] for row in members})),
-            edges(_medians(members, "shape")),
-            edges(_medians(members, "spacing_mm")),
-        )
-        for (modality, kind), members in sorted(groups.items(), key=lambda item: -len(item[1]))
+def _unknown(facts: CohortFacts) -> str:
+    number = int(facts.modality.rows("unknown").sum())
+    if not number:
+        return ""
+    do = "volume does" if number == 1 else "volumes do"
+    return (
+        f"{count(number)} {do} not say which modality made them. If you know, index again with "
+        "--modality, folder by folder where it differs."
     )
-    heading = ("modality", "format", "volumes", "patients", "median voxels", "median spacing in mm")
-    return (Table(heading, lines, numeric=frozenset({2, 3, 4, 5})),)
 
 
-def _geometry(rows: Rows) -> tuple[Block, ...]:
-    """Return how spacing, shape and field of view are distributed; nothing for a handful."""
-    if len(rows) < 5:
+def _key_figures(facts: CohortFacts) -> list[KeyFigure]:
+    away = facts.quarantine.codes.total()
+    repaired, passed = int(facts.repaired.sum()), facts.ignored.total()
+    figures = (
+        KeyFigure(count(len(facts)), "admitted"),
+        KeyFigure(count(len(facts.per_patient)), "patients"),
+        KeyFigure(count(away), "turned away"),
+        KeyFigure(count(repaired), "repaired or remarked"),
+        KeyFigure(count(passed), "other files passed over"),
+        KeyFigure(count(facts.copies[0]), "copies of another volume"),
+        KeyFigure(count(facts.removed.number), "near-duplicates taken out"),
+    )
+    # The first three are said even where there are none; more than six take a second row.
+    return [figure for place, figure in enumerate(figures) if place < 3 or figure.value != "0"][:6]
+
+
+def _verdicts(facts: CohortFacts) -> tuple[Block, ...]:
+    """Return one picture of all verdicts; nothing where there is only one sort."""
+    repaired = int(facts.repaired.sum())
+    codes = facts.quarantine.codes.most_common()
+    rest = sum(number for _, number in codes[LISTED_CODES:])
+    items = [
+        Bar("admitted as it is", len(facts) - repaired, ACCENT),
+        Bar("admitted, repaired or remarked", repaired, SECOND),
+        *(Bar(f"turned away: {code}", number, MUTED) for code, number in codes[:LISTED_CODES]),
+        Bar("turned away: other codes", rest, MUTED),
+    ]
+    items = [item for item in items if item.number]
+    if len(items) < 2:
         return ()
-    names = [name for name, _ in Counter(_modality(row) for row in rows).most_common()]
+    alt = "; ".join(f"{item.name}: {item.number}" for item in items)
+    passed = ", ".join(f"{kind} ({count(number)})" for kind, number in facts.ignored.most_common())
+    caption = f"Passed over, for they are no images: {passed}." if passed else ""
+    return (Chart(bars(items, alt=alt), "Volumes, files and series", caption, wide=True),)
 
-    def spread(measure: Callable[[dict[str, Any]], float]) -> dict[str, Float64]:
-        return {
-            name: np.array([measure(row) for row in rows if _modality(row) == name])
-            for name in names
-        }
 
-    def longest_side_mm(row: dict[str, Any]) -> float:
-        sides = (n * mm for n, mm in zip(row["shape"], row["spacing_mm"], strict=True))
-        return float(max(sides))
+def _per_patient(facts: CohortFacts) -> tuple[Block, ...]:
+    """Return how the volumes are spread over the patients; nothing where all have one."""
+    volumes = facts.per_patient
+    if len(volumes) < FEWEST or volumes.max() == 1:
+        return ()
+    note = f"Median {short(float(np.median(volumes)))}, at most {count(volumes.max())}."
+    svg = patients(volumes, alt=f"Volumes of a patient: {note}")
+    return (Chart(svg, "Volumes of a patient", note, wide=True),)
 
+
+def _geometry(facts: CohortFacts) -> tuple[Block, ...]:
+    """Return how spacing, shape and field of view are distributed; nothing for a handful."""
+    if len(facts) < FEWEST:
+        return ()
     charts = (
-        _distribution("Finest spacing", "mm", spread(lambda row: min(row["spacing_mm"]))),
-        _distribution("Coarsest spacing", "mm", spread(lambda row: max(row["spacing_mm"]))),
+        _distribution("Finest spacing", "mm", facts, np.fmin.reduce(facts.spacing_mm, axis=1)),
+        _distribution("Coarsest spacing", "mm", facts, np.fmax.reduce(facts.spacing_mm, axis=1)),
         _distribution(
-            "Voxels on the longest axis", "voxels", spread(lambda row: max(row["shape"]))
+            "Voxels on the longest axis", "voxels", facts, np.fmax.reduce(facts.shape, axis=1)
         ),
-        _distribution("Longest side of the field of view", "mm", spread(longest_side_mm)),
+        _distribution("Longest side of the field of view", "mm", facts, facts.extent_mm),
     )
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _distribution(title: str, unit: str, values: dict[str, Float64]) -> Chart | None:
+def _distribution(title: str, unit: str, facts: CohortFacts, values: Float64) -> Chart | None:
     """Return a histogram, or none where all volumes are alike and the table says it all."""
-    every = np.concatenate(list(values.values()))
-    if np.ptp(every) < 1e-6:
+    if np.ptp(values) < 1e-6:
         return None
-    note = f"Median {short(float(np.median(every)))} {unit}."
+    note = f"Median {short(float(np.median(values)))} {unit}."
     svg = histogram(
-        list(values.items()),
+        list(_by_kind(facts, values).items()),
         x_label=unit,
         y_label="volumes",
         alt=f"{title}: {note}",
-        log_x=bool(every.min() > 0 and every.max() > 20 * every.min()),
+        log_x=bool(values.min() > 0 and values.max() > 20 * values.min()),
     )
     return Chart(svg, title, note)
 
 
-def _refusals(refused: Counter[str]) -> tuple[Block, ...]:
-    if not refused:
-        return ()
-    lines = []
-    for code, number in refused.most_common():
-        meaning, advice = REASONS.get(code, ("", ""))
-        lines.append((code, count(number), meaning, advice))
-    columns = ("code", "number", "what it means", "what to do")
-    return (Table(columns, tuple(lines), numeric=frozenset({1})),)
+def _by_kind(facts: CohortFacts, values: Float64) -> Mapping[str, Float64]:
+    """Return the values of each modality; there are colours for few, so the rarest share one."""
+    names = [name for name, _ in facts.modality.counts().most_common()]
+    own = names if len(names) <= COLOURED_KINDS else names[: COLOURED_KINDS - 1]
+    groups = {modality_name(name): values[facts.modality.rows(name)] for name in own}
+    if len(own) < len(names):
+        groups["other"] = np.concatenate(
+            [values[facts.modality.rows(name)] for name in names[len(own) :]]
+        )
+    return groups
 
 
-def _repairs(rows: Rows) -> tuple[Block, ...]:
-    fixes = Counter(code for row in rows for code in (row["fixes"] or ()))
-    if not fixes:
-        return ()
-    lines = tuple((code, count(n), FIXES.get(code, "")) for code, n in fixes.most_common())
-    return (Table(("code", "volumes", "what it means"), lines, numeric=frozenset({1})),)
+def _brightness(facts: CohortFacts) -> tuple[Block, ...]:
+    """Return for each modality how the darkest, middle and brightest values are distributed."""
+    known = np.isfinite(facts.intensity).all(axis=1)
+    charts = []
+    for name, _ in facts.modality.counts().most_common():
+        values = facts.intensity[facts.modality.rows(name) & known]
+        if len(values) >= FEWEST:
+            charts.append(_levels(name, values))
+    return tuple(charts)
 
 
-def _thumbnails(cohort: Cohort) -> tuple[Block, ...]:
-    blocks = []
-    for volume_id in cohort.ids[:THUMBNAILS]:
-        volume = to_ras(cohort.read(volume_id))
-        title = f"{MODALITIES[volume.modality]}, {edges(volume.spacing_mm)} mm"
-        blocks.append(planes(volume.data, volume.spacing_mm, title=title))
-    return tuple(blocks)
-
-
-def _quarantine(path: Path) -> Counter[str]:
-    """Count the codes of ``quarantine.csv``; its paths and details are not looked at."""
-    file = path / "quarantine.csv"
-    if not file.is_file():
-        return Counter()
-    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-        return Counter(row["code"] for row in csv.DictReader(lines))
-
-
-def _modality(row: dict[str, Any]) -> str:
-    return MODALITIES.get(str(row["modality"]), str(row["modality"]))
-
-
-def _medians(rows: Rows, column: str) -> list[float]:
-    """Return the median along each axis, over the volumes with the usual number of axes."""
-    axes = Counter(len(row[column]) for row in rows).most_common(1)[0][0]
-    lengths = [row[column] for row in rows if len(row[column]) == axes]
-    medians: list[float] = np.round(np.median(lengths, axis=0), 2).tolist()
-    return medians
+def _levels(modality: str, values: Float64) -> Chart:
+    name, unit = modality_name(modality), UNIT.get(modality, "value as in the files")
+    rows = (
+        ("99.5 %", values[:, 3]),
+        ("median", values[:, 2]),
+        ("0.5 %", values[:, 1]),
+    )
+    is_ct = modality == "ct"
+    drawing = levels(
+        rows,
+        x_label=unit,
+        alt=f"{name}: distributions of the dark, middle and bright values of {len(values)} volumes",
+        marks=CT_MARKS if is_ct else (),
+        ends=CT_ENDS if is_ct else None,
+    )
+    notes = ["Each row counts volumes, on a height of its own."]
+    if is_ct:
+        notes.append("The darkest values should lie at air.")
+    if drawing.beyond:
+        lie = "lies" if drawing.beyond == 1 else "lie"
+        notes.append(f"{_volumes(drawing.beyond)} {lie} beyond an end, in the outermost bars.")
+    return Chart(drawing.svg, f"{name[:1].upper()}{name[1:]}", " ".join(notes))

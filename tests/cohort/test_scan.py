@@ -13,9 +13,11 @@ import pytest
 
 from medssl.cohort.admit import Policy
 from medssl.cohort.cohort import Cohort
-from medssl.cohort.scan import index_sources
+from medssl.cohort.crew import Crew, Limits
+from medssl.cohort.scan import index_sources, scan_sources
 from medssl.errors import InputError, VolumeReadError
 from medssl.io.nifti import write_nifti
+from medssl.io.sandbox import SandboxFault
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 MR = np.random.default_rng(0).integers(0, 900, (8, 9, 7)).astype(np.int16)
@@ -61,16 +63,16 @@ def test_every_file_ends_in_one_of_three_ways(scans, out):
         "page.nii.gz": "not_an_image",
         "report.dcm": "not_an_image",
         "old.hdr": "unreadable",
+        "more.zip": "corrupt",
     }
     summary = json.loads((out / "summary.json").read_text())
     assert summary["ignored"] == {
         "hidden": 1,
-        "archive inside a folder": 1,
         "other kind of file": 1,
     }
     assert summary["modality"] == {"mr": 1, "ct": 1}
     assert summary["volumes"] == 2
-    assert summary["quarantined"] == 6
+    assert summary["quarantined"] == 7
 
 
 def test_the_table_tells_what_was_read_and_reads_it_again(scans, out):
@@ -100,7 +102,7 @@ def test_the_same_sources_give_the_same_cohort_also_from_elsewhere(scans, out, t
     second_out.mkdir()
     moved = scans.rename(tmp_path / "moved")
     with ThreadPoolExecutor(2) as pool:
-        second = index_sources([moved], second_out, executor=pool)
+        second = index_sources([moved], second_out, crew=Crew(pool))
     assert first.table.equals(second.table)
 
 
@@ -282,3 +284,57 @@ def test_volumes_that_share_files_are_read_one_by_one(scans, out, part):
     row = cohort.row(cohort.ids[part])
     assert row["fixes"] == ["frames_split"]
     assert np.array_equal(cohort.read(row["id"]).data, MR + 7 * int(row["path"]))
+
+
+class Dies:
+    """Runs as a child would that one item ends, or one kind of work."""
+
+    def __init__(self, kind, dies) -> None:
+        self.fault = SandboxFault(kind)
+        self.dies = dies
+
+    def __call__(self, function, items):
+        for place, item in enumerate(items):
+            yield self.fault if self.dies(function, place) else function(item)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("crash", "corrupt"), ("timeout", "corrupt"), ("memory", "too_large")]
+)
+def test_a_reader_that_does_not_survive_costs_one_volume(scans, out, kind, code):
+    for echo in range(2):
+        tags = {"EchoTime": str(echo + 1)}
+        data = MR + 7 * echo
+        fake.write_ct(scans / str(echo), data=data, modality="mr", attributes=tags)
+    run = Dies(kind, lambda function, place: function.__name__ == "_admit" and place == 0)
+    crew = OneRun(run)
+    index_sources([scans], out, crew=crew)
+    assert list(verdicts(out).values()) == [code]
+    assert len(Cohort.open(out)) == 1
+    # Under other limits it is judged again, under the same it stands.
+    assert scan_sources([scans], out, crew=crew, resume=True).judged == 0
+    done = scan_sources([scans], out, crew=Crew(limits=None, ahead=1), resume=True)
+    assert done.judged == 0
+    looser = OneRun(map, Limits(seconds=600.0))
+    assert scan_sources([scans], out, crew=looser, resume=True).judged == 1
+    assert len(Cohort.open(out)) == 2
+
+
+class OneRun(Crew):
+    """A crew whose functions run as the test says."""
+
+    def __init__(self, run, limits=None) -> None:
+        super().__init__(None, limits)
+        object.__setattr__(self, "run", run)
+
+    def each(self, function, tasks):
+        for key, task in tasks:
+            yield key, function(self.run, task)
+
+
+def test_a_file_whose_look_ends_the_reader_is_a_line_of_the_quarantine(scans, out):
+    write_nifti(scans / "a_T1w.nii", MR, AFFINE)
+    write_nifti(scans / "b_T1w.nii", MR, AFFINE)
+    run = Dies("crash", lambda function, place: function.__name__ == "_look" and place == 0)
+    index_sources([scans], out, crew=OneRun(run))
+    assert verdicts(out) == {"a_T1w.nii": "corrupt"}

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fake_dicom as fake
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medssl.cli import main
+from medssl.cohort.scan import index_sources
 from medssl.commands.configuration import load_configuration, pretrain_sections
 from medssl.commands.session import CommandSession
 from medssl.commands.verify import verify
 from medssl.encoders import build_encoder
 from medssl.errors import InputError, WeightsMismatchError
+from medssl.io.nifti import write_nifti
+from medssl.io.read import read_volume
 from medssl.store.recipe import Recipe
 from medssl.weights.export import write_export
 from medssl.weights.manifest import InputContract, TrainingRecord
@@ -89,3 +96,63 @@ def test_what_is_nothing_of_ours_is_unusable_input(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     assert main(["verify", name]) == 3
     assert capsys.readouterr().err.startswith("medssl: ")
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """A cohort of three images and a DICOM series."""
+    scans = tmp_path / "scans"
+    for number in range(3):
+        place = scans / f"patient{number}" / "scan_ct.nii"
+        place.parent.mkdir(parents=True)
+        data = np.random.default_rng(number).normal(0, 500, (8, 9, 7)).astype(np.int16)
+        write_nifti(place, data, np.diag([1.0, 1.5, 2.0, 1.0]))
+    fake.write_ct(scans / "series")
+    out = tmp_path / "cohort"
+    out.mkdir()
+    return index_sources([scans], out)
+
+
+def test_a_whole_cohort_passes(cohort, capsys):
+    assert main(["verify", str(cohort.path)]) == 0
+    assert "4 volumes are where and what they were" in capsys.readouterr().out
+
+
+def test_all_that_is_wrong_with_a_cohort_is_told(cohort, tmp_path, capsys):
+    scans = tmp_path / "scans"
+    (scans / "patient0" / "scan_ct.nii").unlink()
+    for number, change in ((1, 1), (2, 0)):
+        file = scans / f"patient{number}" / "scan_ct.nii"
+        volume = read_volume(file)
+        affine = volume.affine + np.eye(4, k=3) * (change == 0)
+        write_nifti(file, volume.data + np.int16(change), affine)
+    (cohort.path / "quarantine.csv").chmod(0o644)
+    assert main(["verify", str(cohort.path)]) == 3
+    said = capsys.readouterr().err
+    assert set(counts_in(said)) == {
+        "1 files open to others",
+        "1 volumes that can't be read",
+        "1 volumes that changed",
+        "1 volumes of another place",
+    }
+    assert "patient" not in said
+    assert "mm from where the table says" in said
+
+
+def counts_in(said: str) -> list[str]:
+    """Return the counts of the last line."""
+    return said.splitlines()[-1].partition("not sound: ")[2].partition(";")[0].split(", ")
+
+
+def test_a_damaged_table_is_named(cohort):
+    (cohort.path / "volumes.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="damaged"):
+        verify(cohort.path)
+
+
+def test_a_table_with_two_rows_of_one_id_is_unsound(cohort, capsys):
+    table = cohort.table
+    pq.write_table(pa.concat_tables([table, table.slice(0, 1)]), cohort.path / "volumes.parquet")
+    with pytest.raises(InputError, match="1 ids that are not unique"):
+        verify(cohort.path)
+    assert "several volumes are called" in capsys.readouterr().err

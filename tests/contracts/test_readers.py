@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
@@ -68,8 +69,14 @@ def make_picture(folder: Path, data: np.ndarray, affine: np.ndarray) -> Path:
     return folder / "scan.png"
 
 
+def make_pair(folder: Path, data: np.ndarray, affine: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Pair(data, affine), folder / "scan.img")
+    return folder / "scan.img"
+
+
 MAKERS = {
     "nifti": make_nifti,
+    "analyze": make_pair,
     "nrrd": lambda folder, data, affine: write_itk(folder / "scan.nrrd", data, affine),
     "mha": lambda folder, data, affine: write_itk(folder / "scan.mha", data, affine),
     "dicom": make_dicom,

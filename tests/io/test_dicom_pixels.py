@@ -1,131 +1,75 @@
 from __future__ import annotations
 
-import contextlib
-
 import fake_dicom as fake
 import numpy as np
-import pydicom
 import pytest
+from faults.dicom_series import enhanced, transcode
 from pydicom.uid import RLELossless
 
 from medssl.errors import VolumeReadError
-from medssl.io.dicom_series import (
-    DicomSeriesReader,
-)
+from medssl.io.dicom_headers import read_dicom_header
+from medssl.io.dicom_pixels import read_file_pixels
+from medssl.io.dicom_series import DicomSeriesReader
 
 READER = DicomSeriesReader()
 
 
-def code_of(paths) -> str:
-    with pytest.raises(VolumeReadError) as caught:
-        READER.read(list(paths))
-    return caught.value.code
+def padded(folder, pads, *, corners=None):
+    """Write a CT whose stored 0, its lowest value, is -3000 HU, and read it."""
+    files = fake.write_ct(folder)
 
+    def change(dataset, _):
+        dataset.RescaleIntercept = "-3000"
+        for keyword, value in pads.items():
+            dataset.add_new(keyword, "US", value)
+        stored = np.frombuffer(dataset.PixelData, np.uint16).reshape(6, 7).copy()
+        if corners is not None:
+            stored[:2, :2] = stored[-2:, :2] = stored[:2, -2:] = stored[-2:, -2:] = corners
+        dataset.PixelData = stored.tobytes()
 
-def values_at(volume, points_mm) -> np.ndarray:
-    """Return the values of the voxels whose centres are the points."""
-    inverse = np.linalg.inv(volume.affine)
-    index = np.rint(points_mm @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
-    return volume.data[tuple(index.T)]
-
-
-def test_run_length_encoding_is_read(tmp_path):
-    files = fake.write_ct(tmp_path)
-    reference = READER.read(tmp_path).data
-    for path in files:
-        dataset = pydicom.dcmread(path)
-        dataset.compress(RLELossless)
-        dataset.save_as(path)
-    assert np.array_equal(READER.read(tmp_path).data, reference)
-
-
-def test_pixels_cut_short_are_truncated(tmp_path):
-    files = fake.write_ct(tmp_path)
-    files[4].write_bytes(files[4].read_bytes()[:-20])
-    assert code_of(files) == "truncated"
-
-
-def test_files_cut_anywhere_earn_a_verdict(tmp_path):
-    files = fake.write_ct(tmp_path)
-    whole = files[0].read_bytes()
-    for kept in range(0, len(whole) - 1, 41):
-        files[0].write_bytes(whole[:kept])
-        with pytest.raises(VolumeReadError):
-            READER.read(files[0])
-
-
-def test_flipped_bytes_never_end_in_anything_but_a_verdict(tmp_path):
-    files = fake.write_ct(tmp_path, data=fake.body((4, 4, 4)))
-    whole = files[0].read_bytes()
-    rng = np.random.default_rng(0)
-    for position in rng.integers(0, len(whole), 60):
-        files[0].write_bytes(
-            whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :]
-        )
-        with contextlib.suppress(VolumeReadError):
-            assert READER.read(files).data.size
-
-
-def test_a_numbers_string_that_is_too_long_keeps_its_value(tmp_path):
-    files = fake.write_ct(tmp_path, affine=fake.oblique())
-    reference = READER.read(tmp_path)
-    for path in files:
-        content = path.read_bytes()
-        dataset = pydicom.dcmread(path)
-        long = "\\".join(f"{float(v):.17f}" for v in dataset.ImageOrientationPatient)
-        long += " " * (len(long) % 2)
-        old = dataset["ImageOrientationPatient"]
-        text = "\\".join(str(v) for v in old.value)
-        text += " " * (len(text) % 2)
-        head = b"\x20\x00\x37\x00DS"
-        before = head + len(text).to_bytes(2, "little") + text.encode()
-        assert before in content
-        path.write_bytes(
-            content.replace(before, head + len(long).to_bytes(2, "little") + long.encode())
-        )
-    assert np.allclose(READER.read(tmp_path).affine, reference.affine, atol=1e-5)
-
-
-def test_each_slice_is_scaled_by_its_own_header(tmp_path):
-    files = fake.write_ct(tmp_path, modality="pt", data=np.abs(fake.body()))
-    fake.edit_all(files, lambda dataset, k: setattr(dataset, "RescaleSlope", str(1 + k / 4)))
-    volume = READER.read(tmp_path)
-    stored = np.abs(fake.body()).astype(float)
-    lowest = stored.min()
-    assert volume.data.dtype == np.float32
-    assert np.allclose(volume.data[:, :, 4], (stored[:, :, 4] - lowest) * 2 + lowest, rtol=1e-6)
+    fake.edit_all(files, change)
+    return READER.read(folder).data
 
 
 def test_padding_becomes_air(tmp_path):
-    files = fake.write_ct(tmp_path)
-    lowest = fake.body().min()
-
-    def pad(dataset, _):
-        dataset.add_new("PixelPaddingValue", "US", 0)
-        dataset.RescaleIntercept = "-3000"
-
-    fake.edit_all(files, pad)
-    volume = READER.read(tmp_path)
-    at = np.argwhere(fake.body() == lowest)[0]
-    assert volume.data[tuple(at)] == -1024
+    lowest = np.argwhere(fake.body() == fake.body().min())[0]
+    assert padded(tmp_path, {"PixelPaddingValue": 0})[tuple(lowest)] == -1024
 
 
-@pytest.mark.data
-def test_nine_transfer_syntaxes_agree_with_the_reference(shared_data):
-    import nibabel as nib
-
-    root = shared_data("dicom_transfer_syntaxes")
-    for number in range(1, 10):
-        volume = READER.read(root / "In" / f"{number}.dcm")
-        reference = nib.load(root / "Ref" / f"{number}.nii")
-        index = np.argwhere(np.ones(reference.shape, bool))[::97]
-        points = index @ reference.affine[:3, :3].T + reference.affine[:3, 3]
-        expected = np.asarray(reference.dataobj)[tuple(index.T)]
-        assert np.array_equal(values_at(volume, points), expected), number
+def test_a_range_of_padding_becomes_air(tmp_path):
+    data = padded(tmp_path, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 1000})
+    inside = fake.body().astype(int) - fake.body().min() <= 1000
+    assert np.all(data[inside] == -1024)
+    assert np.all(data[~inside] > -2000)
 
 
-@pytest.mark.data
-def test_a_jpeg_2000_series_is_read(shared_data):
-    header = READER.read_header(shared_data("totalsegmentator/example_ct_dicom"))
-    assert header.shape == (512, 512, 20)
-    assert np.linalg.norm(header.affine[:3, 2]) == pytest.approx(2.0)
+def test_a_round_field_of_view_is_seen_by_its_corners(tmp_path):
+    data = padded(tmp_path, {}, corners=0)
+    assert data[0, 0, 0] == data[-1, -1, 3] == data[1, -2, 5] == -1024
+    assert data.min() < -1024  # a low value within is kept
+
+
+def test_padding_that_means_tissue_is_a_mistake_of_the_writer(tmp_path):
+    data = padded(tmp_path, {"PixelPaddingValue": 3000})  # 0 HU
+    assert not np.any(data == -1024)
+
+
+def test_a_picture_of_many_is_read_alone(tmp_path):
+    enhanced(tmp_path, [(at, {}) for at in range(10)])
+    (path,) = tmp_path.iterdir()
+    pixels = read_dicom_header(path).pixels
+    every = read_file_pixels(path, pixels, set(range(10))).stored
+    one = read_file_pixels(path, pixels, {7}).stored
+    assert list(one) == [7]
+    assert np.array_equal(one[7], every[7])
+
+
+@pytest.mark.parametrize(("is_packed", "code"), [(False, "truncated"), (True, "too_large")])
+def test_a_bomb_of_rows_is_refused_before_memory_is_asked_for(tmp_path, is_packed, code):
+    (path, *_) = fake.write_ct(tmp_path)
+    if is_packed:
+        transcode(path, RLELossless)
+    fake.edit(path, fake.put(Rows=65535, Columns=65535))
+    with pytest.raises(VolumeReadError) as caught:
+        READER.read(path)
+    assert caught.value.code == code

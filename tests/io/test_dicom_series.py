@@ -4,7 +4,6 @@ import shutil
 
 import fake_dicom as fake
 import numpy as np
-import pydicom
 import pytest
 
 from medssl.errors import VolumeReadError
@@ -52,13 +51,6 @@ def test_a_shuffled_series_comes_out_in_place(tmp_path, affine):
     assert volume.fixes == ()
 
 
-def test_slices_are_ordered_by_place_and_not_by_number(tmp_path):
-    files = fake.write_ct(tmp_path)
-    reference = READER.read(tmp_path)
-    fake.edit_all(files, lambda dataset, k: setattr(dataset, "InstanceNumber", (k * 5) % 8 + 1))
-    assert np.array_equal(READER.read(tmp_path).data, reference.data)
-
-
 def test_two_series_in_one_folder_are_two_volumes(tmp_path):
     fake.write_ct(tmp_path / "a", series="1")
     for path in fake.write_ct(tmp_path / "b", series="2", data=fake.body(seed=1)):
@@ -69,51 +61,12 @@ def test_two_series_in_one_folder_are_two_volumes(tmp_path):
     assert code_of(sorted((tmp_path / "a").iterdir())) == "ambiguous_stack"
 
 
-@pytest.mark.parametrize(
-    ("tags", "code"),
-    [
-        ({"ImagePositionPatient": None}, "no_geometry"),
-        ({"ImageOrientationPatient": None}, "no_geometry"),
-        ({"PixelSpacing": None}, "no_spacing"),
-        ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [1, 1]}, "no_spacing"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, "derived"),
-        ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MIP"]}, "derived"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT"}, "not_image_object"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4", "Modality": "SEG"}, "not_image_object"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33"}, "not_image_object"),
-        ({"Rows": None}, "not_image_object"),
-        ({"BurnedInAnnotation": "YES"}, "burned_in"),
-        ({"PhotometricInterpretation": "MONOCHROME1"}, "monochrome1"),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "not_scalar"),
-    ],
-)
-def test_what_is_no_volume_of_anatomy_earns_its_code(tmp_path, tags, code):
-    files = fake.write_ct(tmp_path)
-    fake.edit_all(files, lambda dataset, _: fake.put(**tags)(dataset))
-    found = verdicts(files)
-    assert [verdict.code for verdict in found] == [code]
-    assert len(found[0].files) == 8
-
-
 def test_derived_but_primary_images_are_admitted_and_loss_is_said(tmp_path):
     files = fake.write_ct(tmp_path, attributes={"LossyImageCompression": "01"})
     fake.edit_all(
         files, lambda dataset, _: setattr(dataset, "ImageType", ["DERIVED", "PRIMARY", "AXIAL"])
     )
     assert READER.read(tmp_path).fixes == ("lossy",)
-
-
-def test_an_unknown_codec_is_named_before_any_pixel_is_read(tmp_path):
-    files = fake.write_ct(tmp_path)
-    for path in files:
-        dataset = pydicom.dcmread(path)
-        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.106"
-        dataset.PixelData = pydicom.encaps.encapsulate([b"\0\0"])
-        dataset.save_as(path)
-    (verdict,) = verdicts(files)
-    assert verdict.code == "codec_missing"
-    assert "pip install" in verdict.detail
 
 
 def test_a_copied_series_stays_two_volumes_and_a_scattered_one_is_one(tmp_path):

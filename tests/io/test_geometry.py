@@ -155,8 +155,10 @@ def test_an_oblique_target_is_read_at_the_right_place():
         source.data, source.affine, target.data.shape, target.affine, outside=-5.0
     )
     seen = moved > -5.0
-    assert seen.sum() > 500
-    assert np.abs(moved - target.data)[seen].max() < 0.02
+    assert 500 < seen.sum() < seen.size
+    # The outermost half voxel is still the field of view and repeats the edge.
+    assert np.abs(moved - target.data)[seen].max() < 0.05
+    assert np.median(np.abs(moved - target.data)[seen]) < 0.005
 
 
 def test_what_lies_beyond_the_field_of_view_is_filled():

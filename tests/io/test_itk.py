@@ -68,39 +68,6 @@ def test_a_file_cut_short_or_damaged_is_never_read(tmp_path, suffix, compress, c
     assert "WARNING" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("suffix", "old", "new", "code"),
-    [
-        (".nrrd", b"space directions: (0.5,0,0) (0,1,0) (0,0,2)\n", b"", "no_spacing"),
-        (".nrrd", b"(0.5,0,0) (0,1,0)", b"(0.5,0,0) (0.5,0,0)", "bad_affine"),
-        (".nrrd", b"sizes: 6 5 7", b"sizes: 6 0 7", "empty"),
-        (".nrrd", b"sizes: 6 5 7", b"sizes: a b c", "corrupt"),
-        (".nrrd", b"sizes: 6 5 7", b"sizes: 60000 50000 70", "too_large"),
-        (".nrrd", b"NRRD000", b"ORRD000", "not_an_image"),
-        (".mha", b"ElementSpacing = 0.5 1 2\n", b"", "no_spacing"),
-        (".mha", b"ElementSpacing = 0.5 1 2", b"ElementSpacing = 500 1 2", "no_spacing"),
-        (".mha", b"DimSize = 6 5 7", b"DimSize = 6 5 8", "truncated"),
-        (".mha", b"LOCAL", b"../other.raw", "unreadable"),
-    ],
-)
-def test_unsound_headers_earn_their_code(tmp_path, suffix, old, new, code):
-    assert code_of(rewrite(write(tmp_path / f"scan{suffix}"), old, new)) == code
-
-
-def test_a_header_without_axes_is_said(tmp_path):
-    path = write(tmp_path / "scan.mha")
-    rewrite(path, b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b"")
-    assert reader_for(path).read(path).fixes == ("orientation_unknown",)
-
-
-def test_units_of_a_nrrd_become_millimetres(tmp_path):
-    path = write(tmp_path / "scan.nrrd")
-    rewrite(path, b"kinds:", b'space units: "cm" "cm" "cm"\nkinds:')
-    volume = reader_for(path).read(path)
-    assert volume.fixes == ("units_converted",)
-    assert volume.spacing_mm == pytest.approx((5.0, 10.0, 20.0))
-
-
 def test_vectors_and_series_are_refused(tmp_path):
     colours = np.repeat(DATA[None], 3, axis=0)
     assert code_of(write(tmp_path / "rgb.mha", colours, vector=True)) == "not_scalar"
