@@ -7,7 +7,7 @@ import functools
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -228,10 +228,8 @@ def _in_groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 
 def _as_row(admitted: Admitted) -> dict[str, Any]:
-    row = asdict(admitted)
-    row["path"] = to_text(admitted.path)
-    row["files"] = [to_text(PurePosixPath(name)) if name else "" for name in admitted.files]
-    return row
+    files = [to_text(name) for name in admitted.files]
+    return {**vars(admitted), "path": to_text(admitted.path), "files": files}
 
 
 def _shown(sources: Sequence[FileSource], entry: Quarantined) -> str:

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,7 @@ READER_VERSION = 1
 _PRIVATE = 0o600
 _COMMIT_SECONDS = 1.0
 _BUSY_SECONDS = 2.0
+_ROWS_IN_BATCH = 4096
 _TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE sources (source INTEGER PRIMARY KEY, root BLOB UNIQUE);
@@ -152,9 +154,11 @@ class Journal:
 
     def put(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write rows, and now and then bring them to the disk."""
-        for row in rows:
-            marks = ",".join("?" * len(row))
-            self.database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", row)  # noqa: S608
+        left = iter(rows)
+        while batch := list(islice(left, _ROWS_IN_BATCH)):
+            marks = ",".join("?" * len(batch[0]))
+            statement = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"  # noqa: S608
+            self.database.executemany(statement, batch)
         if time.monotonic() - self._committed > _COMMIT_SECONDS:
             self.database.commit()
             self._committed = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,10 +64,10 @@ class FileLog:
         self._journal = journal
         self._database = journal.database
 
-    def meet(self, file: FileKey) -> None:
-        """Note a file that is there."""
-        key = self._journal.key_of(file.number)
-        self._journal.put("seen", [(key, file.path, file.size, file.mtime_ns)])
+    def meet(self, files: Iterable[FileKey]) -> None:
+        """Note the files that are there."""
+        key_of = self._journal.key_of
+        self._journal.put("seen", ((key_of(file.number), *file[1:]) for file in files))
 
     def compare(self, limits: str, parts: Iterable[Path] = ()) -> tuple[int, int]:
         """Forget what is gone, changed or worth another look, and take over what parts found.
@@ -113,11 +113,13 @@ class FileLog:
             last = rows[-1][0]
             yield [FileKey(*row[1:]) for row in rows]
 
-    def note(self, file: FileKey, look: Look) -> None:
-        """Keep what a first look at a file said."""
-        place = (self._journal.key_of(file.number), file.path, file.size, file.mtime_ns)
-        said = (look.kind, look.code, look.detail, look.series, look.header, look.again)
-        self._journal.put("files", [(*place, *said)])
+    def note(self, files: Sequence[FileKey], looks: Sequence[Look]) -> None:
+        """Keep what a first look at each of some files said."""
+        key_of = self._journal.key_of
+        rows = (
+            (key_of(file.number), *file[1:], *said) for file, said in zip(files, looks, strict=True)
+        )
+        self._journal.put("files", rows)
 
     def beside(self, file: FileKey, voxels: str) -> list[FileKey]:
         """Return the files on which an image depends: those of its name, and what it names.

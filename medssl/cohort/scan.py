@@ -196,30 +196,35 @@ class _Work:
 
     def meet(self, part: Part | None) -> Counter[str]:
         """Walk through the sources; return what was passed over by rule, by kind."""
-        files, verdicts = FileLog(self.journal), VerdictLog(self.journal)
         passed: Counter[str] = Counter()
+        FileLog(self.journal).meet(self._met(part, passed))
+        return passed
+
+    def _met(self, part: Part | None, passed: Counter[str]) -> Iterator[FileKey]:
+        """Yield the files to be judged; what is passed over is counted, what is refused noted."""
+        verdicts = VerdictLog(self.journal)
         for number, entry in walk_all(self.sources, self.out):
             self.journal.name_source(number, self.sources[number].recorded)
-            path = os.fsencode(entry.path)
             if isinstance(entry, PassedOver):
                 passed[entry.kind] += 1
             elif not isinstance(entry, FoundFile):
+                path = os.fsencode(entry.path)
                 verdicts.refuse(Refusal(number, path, entry.code, entry.detail))
             elif part is None or part.holds(entry.path):
-                files.meet(FileKey(number, path, entry.size, entry.mtime_ns))
-        return passed
+                yield FileKey(number, os.fsencode(entry.name), entry.size, entry.mtime_ns)
 
     def look(self, parts: Iterable[Path]) -> tuple[int, int]:
         """Look at the files that are new or changed; return how many there are and were read."""
         log = FileLog(self.journal)
         files, unread = log.compare(self.limits, parts)
-        each = (
-            pair
-            for keys, looks in self.crew.each(look, self._batches(log))
-            for pair in zip(keys, looks, strict=True)
-        )
-        for key, said in self.progress(each, total=unread, unit="file", doing="scanning"):
-            log.note(key, said)
+
+        def noted() -> Iterator[FileKey]:
+            for keys, looks in self.crew.each(look, self._batches(log)):
+                log.note(keys, looks)
+                yield from keys
+
+        for _ in self.progress(noted(), total=unread, unit="file", doing="scanning"):
+            pass
         return files, unread
 
     def judge(self) -> tuple[int, int]:

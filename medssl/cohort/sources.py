@@ -99,7 +99,7 @@ def walk_all(sources: list[FileSource], out: Path) -> Iterator[tuple[int, Entry]
                     yield number, RefusedPath(entry.path, error.code, error.detail)
 
 
-def to_text(path: PurePosixPath) -> str:
+def to_text(path: PurePosixPath | str) -> str:
     r"""Return a path as text that a table can hold, also where the name is not UTF-8.
 
     Example:

@@ -64,14 +64,19 @@ class FoundFile:
     """A regular file.
 
     Attributes:
-        path: Relative to the root of its source.
+        name: Its path relative to the root of its source, as text: there are many of them.
         size: Bytes.
         mtime_ns: When it was last changed.
     """
 
-    path: PurePosixPath
+    name: str
     size: int
     mtime_ns: int
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The same as a path."""
+        return PurePosixPath(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,48 +126,50 @@ def walk(source: FileSource) -> Iterator[Entry]:
         yield from _descend(source.root)
         return
     for name in sorted(source.only):
-        yield _entry(source.root / name, PurePosixPath(name))
+        yield _entry(source.root / name, name, name)
 
 
 def _descend(root: Path) -> Iterator[Entry]:
     seen: set[Identity] = set()
     # Each level is (entries still to come, the folder's path); a loop, as folders may lie deeper
     # than Python calls.
-    levels = [_listing(root, PurePosixPath(), seen)]
+    levels = [_listing(root, "", seen)]
     while levels:
         entry = next(levels[-1], None)
         if entry is None:
             levels.pop()
-        elif isinstance(entry, PurePosixPath):
+        elif isinstance(entry, str):
             levels.append(_listing(root, entry, seen))
         else:
             yield entry
 
 
-def _listing(
-    root: Path, folder: PurePosixPath, seen: set[Identity]
-) -> Iterator[Entry | PurePosixPath]:
-    """Yield what a folder holds; folders to enter as their paths alone."""
+def _listing(root: Path, folder: str, seen: set[Identity]) -> Iterator[Entry | str]:
+    """Yield what a folder holds; folders to enter as their paths alone.
+
+    Paths are text here: making an object of each takes longer than asking the system about it.
+    """
     try:
         about = (root / folder).stat()
         if (about.st_dev, about.st_ino) in seen:
-            yield PassedOver(folder, "link to a folder met before")
+            yield PassedOver(PurePosixPath(folder), "link to a folder met before")
             return
         seen.add((about.st_dev, about.st_ino))
         with os.scandir(root / folder) as entries:
             # With its slash a folder sorts as its files' whole paths do.
-            names = sorted((e.name + "/" if _is_folder(e) else e.name) for e in entries)
+            found = {(e.name + "/" if _is_folder(e) else e.name): e for e in entries}
     except OSError as error:
-        yield RefusedPath(folder, "unreadable", f"the folder can't be listed ({error.strerror})")
+        detail = f"the folder can't be listed ({error.strerror})"
+        yield RefusedPath(PurePosixPath(folder), "unreadable", detail)
         return
-    for name in names:
-        path = folder / name
-        if _is_hidden(path.name):
-            yield PassedOver(path, "hidden")
-        elif not name.endswith("/"):
-            yield _entry(root / path, path)
-        elif _is_met_elsewhere(root, path):
-            yield PassedOver(path, "link to a folder met before")
+    for name, entry in sorted(found.items()):
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if not name.endswith("/"):
+            yield _entry(entry, entry.name, path)
+        elif _is_hidden(entry.name):
+            yield PassedOver(PurePosixPath(path), "hidden")
+        elif entry.is_symlink() and _is_met_elsewhere(root, path):
+            yield PassedOver(PurePosixPath(path), "link to a folder met before")
         else:
             yield path
 
@@ -174,31 +181,29 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_met_elsewhere(root: Path, path: PurePosixPath) -> bool:
-    """Say whether a folder is a link to one that the walk enters at its own place."""
-    if not (root / path).is_symlink():
-        return False
+def _is_met_elsewhere(root: Path, path: str) -> bool:
+    """Say whether the folder behind a link is one that the walk enters at its own place."""
     target, whole = (root / path).resolve(), root.resolve()
     return target.is_relative_to(whole) and not any(
         _is_hidden(part) for part in target.relative_to(whole).parts
     )
 
 
-def _entry(file: Path, path: PurePosixPath) -> Entry:
+def _entry(file: Path | os.DirEntry[str], name: str, path: str) -> Entry:
     """Say what one name stands for that is no folder."""
-    if _is_hidden(path.name):
-        return PassedOver(path, "hidden")
+    if _is_hidden(name):
+        return PassedOver(PurePosixPath(path), "hidden")
     try:
         about = file.stat()
     except OSError as error:
-        return RefusedPath(path, "unreadable", f"it can't be opened ({error.strerror})")
+        detail = f"it can't be opened ({error.strerror})"
+        return RefusedPath(PurePosixPath(path), "unreadable", detail)
     if not stat.S_ISREG(about.st_mode):
-        return RefusedPath(path, "unreadable", "it is no regular file")
-    name = path.name.lower()
+        return RefusedPath(PurePosixPath(path), "unreadable", "it is no regular file")
+    name = name.lower()
     if name.endswith(CLOSED_ARCHIVES):
-        return RefusedPath(
-            path, "unreadable", "an archive of a kind that is not opened here; unpack it"
-        )
+        detail = "an archive of a kind that is not opened here; unpack it"
+        return RefusedPath(PurePosixPath(path), "unreadable", detail)
     kind = FoundArchive if name.endswith(OPEN_ARCHIVES) else FoundFile
     return kind(path, about.st_size, about.st_mtime_ns)
 
