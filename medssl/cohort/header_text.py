@@ -6,9 +6,12 @@ Only primitives are written, as JSON; a journal is no place for pickles.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import operator
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from medssl.io.dicom_frames import Frame
 from medssl.io.dicom_headers import DicomHeader
 
 Rule = Callable[[Any, bytes], Any]
+Rules = list[tuple[int, Rule]]
 
 __all__ = ["LAYOUT", "from_text", "nameless_text"]
 
@@ -54,40 +58,50 @@ def nameless_text(header: DicomHeader, salt: bytes) -> tuple[str, str]:
     Returns:
         The hash of the series, empty where the file does not say, and the text.
     """
-    own = [_shown(_OF_HEADER, name, getattr(header, name), salt) for name in _HEADER]
-    frames = [
-        [_shown(_OF_FRAME, name, getattr(frame, name), salt) for name in _FRAME]
-        for frame in header.frames
-    ]
+    own = _shown(_header_values(header), _OF_HEADER, salt)
+    frames = [_shown(_frame_values(frame), _OF_FRAME, salt) for frame in header.frames]
     text = json.dumps([*own, frames], separators=(",", ":"))
-    return pseudonym(salt, header.series), text
+    return _name(header.series, salt), text
 
 
-def _shown(rules: Mapping[str, Rule], name: str, value: Any, salt: bytes) -> Any:
-    """Return what a journal may hold of one field."""
-    return rules[name](value, salt) if value and name in rules else value
+def _shown(values: tuple[Any, ...], rules: Rules, salt: bytes) -> list[Any]:
+    """Return what a journal may hold of some fields."""
+    shown = list(values)
+    for place, rule in rules:
+        if shown[place]:
+            shown[place] = rule(shown[place], salt)
+    return shown
 
 
-def _hash(value: str, salt: bytes) -> str:
+@functools.lru_cache(4096)
+def _name(value: str, salt: bytes) -> str:
     return pseudonym(salt, value)
 
 
+@functools.lru_cache(4096)
 def _patient(value: str, salt: bytes) -> str:
     return pseudonym(salt, real_patient_id(value))
 
 
+@functools.lru_cache(4096)
 def _maker(value: str, salt: bytes) -> str:  # noqa: ARG001 - a rule like the others
     return maker(value)
 
 
+def _mark(value: str, salt: bytes) -> str:
+    """Return a hash of what only the journal compares and no two files share: a quicker one."""
+    return hashlib.sha256(salt + os.fsencode(value)).hexdigest()[:16]
+
+
 def _uid(value: str, salt: bytes) -> str:
-    return value if value.startswith(_STANDARD_UID) else pseudonym(salt, value)
+    return value if value.startswith(_STANDARD_UID) else _name(value, salt)
 
 
 def _each_word(value: tuple[str, ...], salt: bytes) -> tuple[str, ...]:
     return tuple(_word(word, salt) for word in value)
 
 
+@functools.lru_cache(4096)
 def _words(value: str, salt: bytes) -> str:
     return "\\".join(_word(word, salt) for word in value.split("\\"))
 
@@ -97,24 +111,31 @@ def _word(word: str, salt: bytes) -> str:
     return word if word.upper() in _WORDS or _NUMBERS.fullmatch(word) else pseudonym(salt, word)
 
 
-_OF_HEADER: dict[str, Rule] = {
-    **dict.fromkeys(("study", "series", "instance"), _hash),
-    **dict.fromkeys(("modality", "photometric"), _words),
-    "patient": _patient,
-    "manufacturer": _maker,
-    "sop_class": _uid,
-    "image_type": _each_word,
-}
-_OF_FRAME: dict[str, Rule] = {
-    "clock": _hash,
-    **dict.fromkeys(
-        (
-            *("echo", "b_value", "direction", "inversion", "image_type", "kernel", "stack"),
-            *("acquisition", "temporal"),
-        ),
-        _words,
-    ),
-}
+def _placed(names: Sequence[str], rules: Mapping[str, Rule]) -> Rules:
+    return [(names.index(name), rule) for name, rule in rules.items()]
+
+
+_header_values = operator.attrgetter(*_HEADER)
+_frame_values = operator.attrgetter(*_FRAME)
+_OF_HEADER = _placed(
+    _HEADER,
+    {
+        "patient": _patient,
+        "study": _name,
+        "series": _name,
+        "instance": _mark,
+        "manufacturer": _maker,
+        "sop_class": _uid,
+        "image_type": _each_word,
+        "modality": _words,
+        "photometric": _words,
+    },
+)
+_TEXTS_OF_FRAME = (
+    *("echo", "b_value", "direction", "inversion", "image_type", "kernel", "stack"),
+    *("acquisition", "temporal"),
+)
+_OF_FRAME = _placed(_FRAME, {"clock": _mark, **dict.fromkeys(_TEXTS_OF_FRAME, _words)})
 
 
 def from_text(text: str, path: Path) -> DicomHeader:

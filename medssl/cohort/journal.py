@@ -38,7 +38,10 @@ CREATE TABLE files (
     kind TEXT, code TEXT, detail TEXT, series TEXT, header TEXT, again TEXT,
     PRIMARY KEY (source, path)
 );
-CREATE INDEX series ON files (source, series, path);
+CREATE INDEX series ON files (source, series, path, kind, size, mtime_ns);
+CREATE INDEX refused ON files (source, path) WHERE kind = 'refused';
+CREATE INDEX ignored ON files (detail) WHERE kind = 'ignored';
+CREATE INDEX again ON files (again) WHERE again <> '';
 CREATE TABLE verdicts (
     source INTEGER, signature TEXT, rows TEXT, again TEXT, PRIMARY KEY (source, signature)
 );

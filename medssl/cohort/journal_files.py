@@ -80,8 +80,8 @@ class FileLog:
             How many files there are, and how many must be read.
         """
         execute = self._database.execute
-        execute("DELETE FROM files WHERE again NOT IN ('', ?)", (limits,))
-        execute("DELETE FROM verdicts WHERE again NOT IN ('', ?)", (limits,))
+        execute("DELETE FROM files WHERE again <> '' AND again <> ?", (limits,))
+        execute("DELETE FROM verdicts WHERE again <> '' AND again <> ?", (limits,))
         execute(
             "DELETE FROM files AS k WHERE NOT EXISTS "  # noqa: S608 - our own words alone
             f"(SELECT 1 FROM seen AS s WHERE {_SAME})"

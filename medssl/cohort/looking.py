@@ -36,7 +36,7 @@ FAULTS = {
 }
 """Code and detail of what a child did not survive."""
 
-_DICOM_SUFFIXES = {".dcm", ".dicom", ".ima"}
+_DICOM_SUFFIXES = (b".dcm", b".dicom", b".ima")
 _NAMING = {".mhd": read_meta_header, ".nhdr": read_nrrd_header}
 
 
@@ -87,18 +87,19 @@ def _look(item: tuple[Path, bytes, bytes]) -> Look:
 
 
 def _kind_of(path: Path, name: bytes, salt: bytes) -> Look:
-    if is_companion(path):
-        return Look("ignored", detail="voxels of a header beside them")
-    if find_file_reader(path) is not None:
-        series = "image " + sha256(name).hexdigest()[:24]
-        return Look("image", series=series, header=_voxels_beside(path))
     # A file that claims to be DICOM is refused where it is none, any other passed over.
-    if path.suffix.lower() in _DICOM_SUFFIXES or is_dicom(path):
-        series, text = header_text.nameless_text(read_dicom_header(path), salt)
-        # Without a UID the files of a folder are what may belong together.
-        folder = "folder " + sha256(os.path.dirname(name)).hexdigest()[:24]  # noqa: PTH120
-        return Look("dicom", series=series or folder, header=text)
-    return Look("ignored", detail="other kind of file")
+    if not name.lower().endswith(_DICOM_SUFFIXES):
+        if is_companion(path):
+            return Look("ignored", detail="voxels of a header beside them")
+        if find_file_reader(path) is not None:
+            series = "image " + sha256(name).hexdigest()[:24]
+            return Look("image", series=series, header=_voxels_beside(path))
+        if not is_dicom(path):
+            return Look("ignored", detail="other kind of file")
+    series, text = header_text.nameless_text(read_dicom_header(path), salt)
+    # Without a UID the files of a folder are what may belong together.
+    folder = "folder " + sha256(os.path.dirname(name)).hexdigest()[:24]  # noqa: PTH120
+    return Look("dicom", series=series or folder, header=text)
 
 
 def _voxels_beside(path: Path) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -179,8 +182,6 @@ def _part(part: int | None, num_parts: int | None) -> Part | None:
 
 def _conclude(session: CommandSession, done: Scan, out: Path, *, thumbnails: bool) -> None:
     """Write the report and say what came out."""
-    from medssl.report.cohort import write_cohort_report
-
     session.record["reading"] = {
         "files": done.files, "files_read": done.read,
         "series": done.series, "series_read": done.judged,
@@ -192,9 +193,29 @@ def _conclude(session: CommandSession, done: Scan, out: Path, *, thumbnails: boo
         next_step = f"when all parts are done, medssl index SOURCE --out {out} --resume"
         session.summary(lines, next_step=next_step)
         return
-    write_cohort_report(done.cohort, out / "report.html", thumbnails=thumbnails)
+    _report(session, done.cohort, out, thumbnails=thumbnails)
     session.hash_output(out / "volumes.parquet", out / "quarantine.csv")
     _say(session, out, lines)
+
+
+def _report(session: CommandSession, cohort: Cohort, out: Path, *, thumbnails: bool) -> None:
+    """Write the report, unless an earlier run wrote it of the same tables."""
+    facts = sha256(f"{version('medssl')} {thumbnails}".encode())
+    for name in ("volumes.parquet", "quarantine.csv", "summary.json", "reduced.csv"):
+        path = out / name
+        facts.update(sha256(path.read_bytes()).digest() if path.is_file() else b"none")
+    session.record["report_of"] = facts.hexdigest()
+    report = out / "report.html"
+    try:
+        earlier = json.loads((out / "run.json").read_text(encoding="utf-8"))["report_of"]
+    except (OSError, ValueError, LookupError, TypeError):
+        earlier = None
+    if earlier == facts.hexdigest() and report.is_file():
+        return
+    report.unlink(missing_ok=True)
+    from medssl.report.cohort import write_cohort_report
+
+    write_cohort_report(cohort, report, thumbnails=thumbnails)
 
 
 def _reading(done: Scan) -> str:
@@ -206,8 +227,6 @@ def _reading(done: Scan) -> str:
 
 
 def _say(session: CommandSession, folder: Path, lines: list[str]) -> None:
-    import json
-
     summary: Mapping[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     session.record["counts"] = summary
     copies = f", {summary['duplicates']} of them copies of another" if summary["duplicates"] else ""

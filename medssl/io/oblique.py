@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 
 from medssl.types import Shape
 
@@ -32,6 +31,8 @@ def read_turned(
         order: How to read between voxels.
         outside: Value of voxels whose centre lies in no voxel of ``data``; none repeats the edge.
     """
+    import scipy.ndimage  # here, as it takes longest to load and few volumes are turned
+
     lead = data.shape[: data.ndim - len(shape)]
     degree = {"nearest": 0, "linear": 1, "cubic": 3}[order]
     dtype = data.dtype if order == "nearest" else np.dtype(np.float32)

@@ -32,7 +32,7 @@ def data(tmp_path_factory):
         organs=["liver", "lung_left"],
     )  # fmt: skip
     cohort = medssl.index([root / "msd/imagesTr"], out=root / "cohort", modality="ct")
-    medssl.prepare(cohort, out=root / "store", spacing_mm="median", workers=0)
+    medssl.prepare(cohort, out=root / "store", spacing_mm="median", workers=1)
     code = main(["pretrain", "--config", PRETRAIN, "--data", str(root / "store"), "--out",
                  str(root / "run"), *SMALL])  # fmt: skip
     assert code == 0

@@ -57,10 +57,10 @@ def cohort_of(folder) -> list[bytes]:
 
 def test_a_file_that_does_not_fit_costs_itself_alone(scans, tmp_path, capfd):
     image = nib.Nifti1Image(np.zeros((1, 1, 1), np.int16), AFFINE)
-    image.header.set_data_shape((1200, 1200, 600))
+    image.header.set_data_shape((1000, 1000, 400))
     path = scans / "huge.nii"
     path.write_bytes(bytes(image.header.binaryblock) + b"\0" * 4)
-    os.truncate(path, 352 + 2 * 1200 * 1200 * 600)  # sparse: it takes no room on the disk
+    os.truncate(path, 352 + 2 * 1000 * 1000 * 400)  # sparse: it takes no room on the disk
     out = tmp_path / "cohort"
     assert len(index([scans], out=out, workers=1, memory_gb=0.5)) == 2
     assert "huge.nii,too_large" in (out / "quarantine.csv").read_text()

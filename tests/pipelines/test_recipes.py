@@ -49,7 +49,7 @@ def stores(tmp_path_factory):
         cohort = medssl.index(
             [raw / "imagesTr"], out=root / f"cohort_{modality}", modality=modality
         )
-        medssl.prepare(cohort, out=root / modality, spacing_mm="median", workers=0)
+        medssl.prepare(cohort, out=root / modality, spacing_mm="median", workers=1)
     return root
 
 
