@@ -25,6 +25,7 @@ __all__ = [
     "Modality",
     "Picture",
     "Place",
+    "Planar",
     "Shape",
     "Volume",
 ]
@@ -79,6 +80,20 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Planar:
+    """How a box of some slices of a volume becomes a planar image.
+
+    Attributes:
+        axis: The axis across the slices.
+        channels: Slices of the box that become channels, counted from its first; none is the mean
+            of all of them, a thick slice.
+    """
+
+    axis: int
+    channels: tuple[int, ...] | None = (0,)
+
+
+@dataclass(frozen=True)
 class Place:
     """Where one training example comes from: one region of one volume and the crops cut out of it.
 
@@ -86,13 +101,16 @@ class Place:
 
     Attributes:
         region: The part of the volume that is read, in voxels of the stored volume.
-        crops: Boxes of one common size, relative to the region.
+        crops: Boxes relative to the region; one that is not as large as the patch is brought to its
+            size when it is cut out.
         targets: What the sampler knows about the crops (overlaps, positions), for the loss.
+        planar: How boxes of a volume become planar crops; none leaves them as they are.
     """
 
     region: Box
     crops: tuple[Box, ...]
     targets: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    planar: Planar | None = None
 
 
 @dataclass

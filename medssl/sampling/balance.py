@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medssl.sampling.facts import VolumeFacts
-from medssl.sampling.places import Uniform, around
+from medssl.sampling.places import Uniform, near_middle
 from medssl.types import Box, Place, Shape
 
 __all__ = ["LabelBalanced"]
@@ -32,9 +32,5 @@ class LabelBalanced:
             return Uniform().place(facts, patch, generator)
         voxels = facts.label_voxels[labels[int(generator.integers(len(labels)))]]
         voxel = voxels[int(generator.integers(len(voxels)))]
-        middle = tuple(
-            int(index) + int(generator.integers(-(edge // 4), edge // 4 + 1))
-            for index, edge in zip(voxel, patch, strict=True)
-        )
-        box = around(middle, patch, facts.shape)
+        box = near_middle(tuple(voxel.tolist()), patch, facts.shape, generator)
         return Place(box, (Box((0,) * len(patch), patch),))

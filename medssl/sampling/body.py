@@ -7,16 +7,15 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from medssl.sampling.facts import VolumeFacts
-from medssl.sampling.places import around, random_box, scatter
+from medssl.sampling.places import scatter
+from medssl.sampling.share import fullest_boxes, holds_share, start_range
 from medssl.types import Box, Modality, Place, Shape
 
 __all__ = [
     "Body",
     "block_mean",
-    "body_share",
     "cell_of",
     "occupancy",
-    "random_body_voxel",
     "spread_cells",
 ]
 
@@ -30,8 +29,8 @@ _AIR_HU = -500
 _DARK = 0.25
 """Air, as a share of the brightness of tissue, is darker than this."""
 
-_TRIES = 16
-"""Draws before the best one is taken: half of them anywhere, half of them on the body."""
+_TRIES = 24
+"""Positions anywhere that are judged before looking where the body is fullest."""
 
 
 def cell_of(shape: Shape, spacing_mm: tuple[float, ...]) -> Shape:
@@ -96,27 +95,12 @@ def spread_cells(cells: npt.NDArray[np.bool_], cell: Shape, shape: Shape) -> npt
     return cells[tuple(slice(0, count) for count in shape)]
 
 
-def body_share(facts: VolumeFacts, box: Box) -> float:
-    """Return the share of a box that is body, as far as the coarse grid tells; outside is air."""
-    cells, weights = [], []
-    for start, size, cell, count in zip(box.start, box.size, facts.cell, facts.shape, strict=True):
-        low, high = min(max(start, 0), count), max(min(start + size, count), 0)
-        first, last = low // cell, max(-(-high // cell), low // cell)
-        edges = np.clip(np.arange(first, last + 1) * cell, low, max(high, low))
-        cells.append(slice(first, last))
-        weights.append(np.diff(edges) / size)
-    share = facts.occupancy[tuple(cells)].astype(np.float64)
-    for along in weights:
-        # The first axis is summed away at each turn, so that the next one becomes the first.
-        share = np.tensordot(along, share, axes=1)
-    return float(share)
-
-
 class Body:
     """Crops that hold at least a set share of body, every such position as likely as any other.
 
-    Positions are drawn and judged on the coarse grid; no voxel is looked at. A body too thin for
-    the share gives the fullest of the crops that were tried.
+    Positions are drawn and judged on the coarse grid; no voxel is looked at. In a volume where few
+    positions hold the share they are looked for at the edges of cells; where none does, the crop
+    holds at least nine tenths of the body that the fullest could hold.
 
     Args:
         crops: How many crops of one place.
@@ -134,32 +118,37 @@ class Body:
         first = self.box(facts, patch, generator)
         return scatter(first, facts.shape, self.crops, self.spread, generator)
 
-    def box(self, facts: VolumeFacts, patch: Shape, generator: np.random.Generator) -> Box:
-        """Return one box of size ``patch`` that holds enough of the body."""
-        whole = Box((0,) * len(facts.shape), facts.shape)
-        best, most = random_box(whole, patch, generator), -1.0
-        for attempt in range(_TRIES):
-            if attempt < _TRIES // 2:
-                box = random_box(whole, patch, generator)
-            else:
-                box = around(random_body_voxel(facts, generator), patch, facts.shape)
-            share = body_share(facts, box)
-            if share >= self.share:
-                return box
-            if share > most:
-                best, most = box, share
-        return best
+    def box(self, facts: VolumeFacts, size: Shape, generator: np.random.Generator) -> Box:
+        """Return one box that holds enough of the body.
 
+        Args:
+            facts: What is known of the volume.
+            size: Voxels along each edge of the box.
+            generator: Where chance comes from.
+        """
+        ranges = start_range(facts, size, self.share)
+        for _ in range(_TRIES):
+            start = tuple(
+                low + int(chance * (high - low + 1))
+                for chance, (low, high) in zip(
+                    generator.random(len(size)).tolist(), ranges, strict=True
+                )
+            )
+            if holds_share(facts, start, size, self.share):
+                return Box(start, size)
+        return self._rare_box(facts, size, generator)
 
-def random_body_voxel(facts: VolumeFacts, generator: np.random.Generator) -> Shape:
-    """Return a random voxel of a random occupied cell; of any cell if none is occupied."""
-    cells = np.flatnonzero(facts.occupancy)
-    chosen = generator.integers(facts.occupancy.size) if not cells.size else generator.choice(cells)
-    corner = np.unravel_index(int(chosen), facts.occupancy.shape)
-    return tuple(
-        min(int(index) * edge + int(generator.integers(edge)), count - 1)
-        for index, edge, count in zip(corner, facts.cell, facts.shape, strict=True)
-    )
+    def _rare_box(self, facts: VolumeFacts, size: Shape, generator: np.random.Generator) -> Box:
+        """Return a box where few hold the share: near the edges of cells, if that holds as much."""
+        found, share = fullest_boxes(facts, size, self.share)
+        at_edge = tuple(found[int(generator.integers(len(found)))].tolist())
+        near = tuple(
+            min(max(start + int(generator.integers(-(cell // 2), cell // 2 + 1)), low), high)
+            for start, cell, (low, high) in zip(
+                at_edge, facts.cell, start_range(facts, size, 0.0), strict=True
+            )
+        )
+        return Box(near if holds_share(facts, near, size, share) else at_edge, size)
 
 
 def _floor(data: npt.NDArray[np.number]) -> float:

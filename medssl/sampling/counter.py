@@ -7,11 +7,12 @@ the samples before it, the number of workers or the number of devices.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["rng", "volume_index"]
+__all__ = ["VolumeOrder", "rng", "volume_index"]
 
 _WORD = 2**64
 _ORDER, _DRAW = 0, 1
@@ -54,10 +55,85 @@ def volume_index(seed: int, index: int, count: int) -> int:
     return int(_order(seed, epoch, count)[position])
 
 
-@functools.lru_cache(maxsize=8)
-def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+class VolumeOrder:
+    """Which volume each sample of a run comes from, with patients or other groups drawn evenly.
+
+    Without groups every epoch visits each volume once. With groups it visits each of the outermost
+    groups once; what a group shows is drawn evenly in turn among its own groups, and so on to the
+    volumes. A patient of forty series then counts as much as one of a single series, and shows all
+    forty before it repeats one, as evenly over its studies as can be.
+
+    Args:
+        seed: The seed of the run.
+        count: Number of volumes, at least 1.
+        groups: For each level, from the outermost, the group that each volume belongs to. Groups of
+            one name in different outer groups are different.
+
+    Example:
+        >>> order = VolumeOrder(0, 4, [["ann", "ann", "ann", "bob"]])
+        >>> order.epoch
+        2
+        >>> [sum(order[number] == 3 for number in range(2 * n, 2 * n + 2)) for n in range(4)]
+        [1, 1, 1, 1]
+    """
+
+    def __init__(self, seed: int, count: int, groups: Sequence[Sequence[str]] = ()) -> None:
+        if count < 1:
+            raise ValueError("an order of 0 volumes does not exist; give at least 1")
+        self.seed = seed
+        self._levels: list[npt.NDArray[np.int64]] = []
+        codes = np.zeros(count, np.int64)
+        for names in groups:
+            codes = _refined(codes, names)
+            # Groups keep the order in which they come, so that groups of one change nothing.
+            self._levels.append(codes)
+        self._volumes = np.lexsort(self._levels[::-1]) if self._levels else np.arange(count)
+        self._bounds = self._children([*self._levels, np.arange(count)])
+
+    def _children(self, levels: list[npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
+        """Return for each level where the children of each of its groups begin and end."""
+        bounds, begins = [], np.array([0, len(self._volumes)])
+        for codes in levels:
+            sorted_codes = codes[self._volumes]
+            starts = np.flatnonzero(np.diff(sorted_codes, prepend=-1))
+            bounds.append(np.searchsorted(starts, begins))
+            begins = np.append(starts, len(self._volumes))
+        return bounds
+
+    @property
+    def epoch(self) -> int:
+        """Samples in which every outermost group is visited once."""
+        return int(self._bounds[0][1])
+
+    def __getitem__(self, index: int) -> int:
+        """Return which volume sample number ``index`` comes from."""
+        if index < 0:
+            raise IndexError(f"sample {index} does not exist; samples count from 0")
+        group, visit = 0, index
+        for level, bounds in enumerate(self._bounds):
+            first, last = int(bounds[group]), int(bounds[group + 1])
+            visit, position = divmod(visit, last - first)
+            if last - first > 1:
+                path = (level, group) if level else ()
+                position = int(_order(self.seed, visit, last - first, *path)[position])
+            group = first + position
+        return int(self._volumes[group])
+
+
+def _refined(codes: npt.NDArray[np.int64], names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return numbers of groups within groups, in the order in which they first come."""
+    inner = np.unique(np.asarray(names, str), return_inverse=True)[1]
+    if len(inner) != len(codes):
+        raise ValueError(f"{len(inner)} names of groups for {len(codes)} volumes; give one each")
+    pairs = codes * (int(inner.max()) + 1) + inner
+    _, first, numbers = np.unique(pairs, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[numbers], np.int64)
+
+
+@functools.lru_cache(maxsize=64)
+def _order(seed: int, epoch: int, count: int, *path: int) -> npt.NDArray[np.int64]:
     """Return the order of the volumes in one epoch; kept, because every sample of it asks."""
-    return _stream(_ORDER, seed, epoch).permutation(count)
+    return _stream(_ORDER, seed, epoch, *path).permutation(count)
 
 
 def _stream(family: int, seed: int, *counters: int) -> np.random.Generator:

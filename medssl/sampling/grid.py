@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from medssl.sampling.body import random_body_voxel
 from medssl.sampling.facts import VolumeFacts
-from medssl.sampling.places import around, random_box
+from medssl.sampling.places import near_middle, random_box
 from medssl.sampling.position import body_coordinates
+from medssl.sampling.share import random_body_voxel
 from medssl.types import Box, Place, Shape
 
 __all__ = ["Grid", "overlap_shares"]
@@ -17,8 +17,9 @@ __all__ = ["Grid", "overlap_shares"]
 class Grid:
     """A window of adjacent base crops, and random crops in it with known overlaps.
 
-    The window lies around a random place of the body, moved inside the volume where it fits. Where
-    it does not, the volume is in its middle, boxes leave the volume, and reading pads them.
+    The window lies around a random place of the body, or at least holds it near an end of the
+    volume. Where it does not fit, the volume is in its middle, boxes leave the volume, and reading
+    pads them.
 
     The crops of a place are the base crops, the first axis of the grid slowest, then the random
     ones. Its targets are ``overlap`` ``(crops, bases)`` float32, the share of each random crop's
@@ -40,7 +41,8 @@ class Grid:
         """Return base crops and random crops, see :class:`~medssl.sampling.places.Sampler`."""
         grid = (*self.grid, 1, 1)[: len(patch)]
         size = tuple(count * edge for count, edge in zip(grid, patch, strict=True))
-        region = around(random_body_voxel(facts, generator), size, facts.shape)
+        voxel = random_body_voxel(facts, generator)
+        region = near_middle(voxel, size, facts.shape, generator, jitter=0)
         bases = [
             Box(tuple(np.multiply(index, patch).tolist()), patch) for index in np.ndindex(grid)
         ]

@@ -9,7 +9,7 @@ import numpy as np
 from medssl.sampling.facts import VolumeFacts
 from medssl.types import Box, Place, Shape
 
-__all__ = ["Sampler", "Uniform", "around", "bounding_place", "random_box", "scatter"]
+__all__ = ["Sampler", "Uniform", "around", "bounding_place", "near_middle", "random_box", "scatter"]
 
 
 class Sampler(Protocol):
@@ -62,6 +62,8 @@ def scatter(
         spread: Farthest distance from the first along each axis, in edges of the crop.
         generator: Where chance comes from.
     """
+    if crops == 1:
+        return Place(first, (Box((0,) * len(shape), first.size),))
     low = [
         max(start - round(spread * edge), min(start, 0))
         for start, edge in zip(first.start, first.size, strict=True)
@@ -97,6 +99,38 @@ def around(point: Shape, size: Shape, shape: Shape) -> Box:
         for middle, edge, count in zip(point, size, shape, strict=True)
     )
     return Box(start, size)
+
+
+def near_middle(
+    voxel: Shape, size: Shape, shape: Shape, generator: np.random.Generator, *, jitter: float = 0.25
+) -> Box:
+    """Return a box that holds a voxel near its middle, inside the volume where it fits.
+
+    A network that always sees what was looked for in the very centre learns the centre. Along an
+    axis on which the box would leave the volume, any position that holds the voxel is taken: moving
+    boxes inside would pile them up at the ends of the volume.
+
+    Args:
+        voxel: The voxel to be held.
+        size: Voxels along each edge of the box.
+        shape: Voxels along each axis of the volume.
+        generator: Where chance comes from.
+        jitter: Farthest distance from the middle of the box, in edges of it.
+    """
+    start = []
+    for index, edge, count in zip(voxel, size, shape, strict=True):
+        if count <= edge:
+            start.append((count - edge) // 2)
+            continue
+        away = int(jitter * edge)
+        begin = index - edge // 2
+        if away:
+            begin += int(generator.integers(-away, away + 1))
+        if not 0 <= begin <= count - edge:
+            low, high = max(index - edge + 1, 0), min(index, count - edge)
+            begin = int(generator.integers(low, high + 1))
+        start.append(begin)
+    return Box(tuple(start), size)
 
 
 def bounding_place(boxes: list[Box]) -> Place:

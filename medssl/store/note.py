@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from medssl.sampling.counter import rng
 from medssl.sampling.facts import VolumeFacts
+from medssl.sampling.tissue import tissue_strata
 from medssl.store.recipe import Prepared
 from medssl.store.sums import pack_array, unpack_array
 
@@ -21,12 +22,17 @@ _VOXELS_A_LABEL = 1000
 
 def facts_of(prepared: Prepared, mask: npt.NDArray[np.int16] | None) -> VolumeFacts:
     """Return the facts of a volume that is about to be stored."""
+    tissue, names = tissue_strata(
+        prepared.stored, prepared.modality, prepared.cell, prepared.occupancy
+    )
     return VolumeFacts(
         shape=prepared.stored.shape,
         spacing_mm=prepared.spacing_mm,
         occupancy=prepared.occupancy,
         cell=prepared.cell,
         label_voxels=None if mask is None else sample_label_voxels(mask),
+        tissue=tissue,
+        tissue_names=names,
     )
 
 
@@ -55,15 +61,22 @@ def facts_to_note(facts: VolumeFacts) -> dict[str, Any]:
         "label_voxels": None
         if voxels is None
         else {str(label): pack_array(found) for label, found in voxels.items()},
+        "tissue": None if facts.tissue is None else pack_array(facts.tissue),
+        "tissue_names": list(facts.tissue_names),
     }
 
 
-def facts_from_note(note: Mapping[str, Any]) -> VolumeFacts:
-    """Return the facts that :func:`facts_to_note` described."""
+def facts_from_note(note: Mapping[str, Any], volume: str = "") -> VolumeFacts:
+    """Return the facts that :func:`facts_to_note` described.
+
+    Args:
+        note: What was written; notes of earlier versions tell nothing of tissues.
+        volume: The store's name of the volume.
+    """
     shape, cell = tuple(note["shape"]), tuple(note["cell"])
     cells = tuple(-(-count // edge) for count, edge in zip(shape, cell, strict=True))
     bits = np.unpackbits(unpack_array(note["occupancy"]), count=int(np.prod(cells)))
-    voxels = note["label_voxels"]
+    voxels, tissue = note["label_voxels"], note.get("tissue")
     return VolumeFacts(
         shape=shape,
         spacing_mm=tuple(note["spacing_mm"]),
@@ -72,6 +85,9 @@ def facts_from_note(note: Mapping[str, Any]) -> VolumeFacts:
         label_voxels=None
         if voxels is None
         else {int(label): unpack_array(found) for label, found in voxels.items()},
+        tissue=None if tissue is None else unpack_array(tissue),
+        tissue_names=tuple(note.get("tissue_names", ())),
+        volume=volume,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,23 +21,23 @@ import numpy.typing as npt
 from medssl.cohort.modality import modality_from_values
 from medssl.errors import ConfigError, InputError
 from medssl.io.geometry import resample, to_ras
-from medssl.sampling.body import cell_of, occupancy, spread_cells
+from medssl.sampling.body import cell_of, occupancy
 from medssl.store.coding import Coding, to_int16
 from medssl.types import Modality, Shape, Volume
 
 __all__ = ["Prepared", "Recipe", "RobustZ", "Window", "modality_of"]
 
-_NUMBERS = 1
+_NUMBERS = 2
 """Raised whenever the same recipe would give other numbers, so that older stores are refused."""
 
 _STEPS = 1024
 """Stored steps in one standard deviation: finer than the noise of any scanner, exact in binary."""
 
-_FARTHEST = 30.0
-"""Largest z-score that is stored; sixteen bits hold it."""
+_FARTHEST = 30 * _STEPS
+"""Largest z-score that is stored, in such steps; sixteen bits hold it."""
 
 _SAMPLE = 2**20
-"""About as many voxels decide the statistics of a volume."""
+"""At most as many voxels decide the statistics of a volume."""
 
 _FLAT = 1e-3
 """A deviation below this share of the range is none."""
@@ -91,15 +92,19 @@ class RobustZ:
             )
 
     def encode(
-        self, data: npt.NDArray[Any], body: npt.NDArray[np.bool_]
+        self, data: npt.NDArray[Any], occupied: npt.NDArray[np.bool_], cell: Shape
     ) -> tuple[npt.NDArray[np.int16], Coding]:
         """Return stored integers, and how they become intensities.
 
+        Outliers are stored as they are, as far as sixteen bits go, and cut off when they are read.
+
         Args:
             data: Intensities in any unit.
-            body: Which of them are body, of the same shape.
+            occupied: Which cells of a coarse grid are body.
+            cell: Edge of such a cell in voxels.
         """
-        inside, everywhere = _sample_of(data[body]), _sample_of(data.reshape(-1))
+        everywhere, is_body = _sample_of(data, occupied, cell)
+        inside = everywhere[is_body] if is_body.any() else everywhere
         low, high = np.percentile(inside, (self.low_percentile, self.high_percentile))
         # Air keeps its distance from the darkest tissue.
         low = min(low, np.percentile(everywhere, self.low_percentile))
@@ -110,18 +115,36 @@ class RobustZ:
         mean, deviation = float(values.mean()), float(values.std())
         # A constant image has no contrast to show; it becomes all zeros instead of NaN.
         gain = _STEPS / deviation if deviation > 1e-6 * max(1e-6, abs(mean)) else 0.0
-        bounds = np.clip(
-            [(low - mean) * gain, (high - mean) * gain], -_FARTHEST * _STEPS, _FARTHEST * _STEPS
-        )
+        bounds = np.clip([(low - mean) * gain, (high - mean) * gain], -_FARTHEST, _FARTHEST)
         first, last = (int(bound) for bound in np.rint(bounds))
-        scaled = (data.astype(np.float32) - np.float32(mean)) * np.float32(gain)
-        stored = to_int16(np.clip(scaled, first, last))
-        return stored, Coding(low=first, high=last, centre=0.0, scale=1 / _STEPS)
+        return _scaled(data, mean, gain), Coding(first, last, centre=0.0, scale=1 / _STEPS)
 
 
-def _sample_of(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return about a million of the values, evenly spread, or all of fewer."""
-    return values[:: max(1, values.size // _SAMPLE)].astype(np.float64)
+def _sample_of(
+    data: npt.NDArray[Any], occupied: npt.NDArray[np.bool_], cell: Shape
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return at most a million values of an even grid, and which of them are of the body."""
+    steps = [1] * data.ndim
+    counts = list(data.shape)
+    while math.prod(counts) > _SAMPLE:
+        axis = counts.index(max(counts))
+        steps[axis] += 1
+        counts[axis] = -(-data.shape[axis] // steps[axis])
+    seen = data[tuple(slice(None, None, step) for step in steps)]
+    places = (np.arange(count) * step for count, step in zip(counts, steps, strict=True))
+    cells = np.ix_(*(place // edge for place, edge in zip(places, cell, strict=True)))
+    return seen.reshape(-1).astype(np.float64), occupied[cells].reshape(-1)
+
+
+def _scaled(data: npt.NDArray[Any], mean: float, gain: float) -> npt.NDArray[np.int16]:
+    """Return stored integers, plane by plane, so that memory stays small."""
+    stored = np.empty(data.shape, np.int16)
+    for plane, target in zip(data, stored, strict=True):
+        values = plane.astype(np.float32)
+        values -= np.float32(mean)
+        values *= np.float32(gain)
+        target[...] = np.rint(np.clip(values, -_FARTHEST, _FARTHEST, out=values), out=values)
+    return stored
 
 
 @dataclass(frozen=True)
@@ -238,14 +261,14 @@ class Recipe:
         kind = modality_of(volume, modality)
         volume = to_ras(volume)
         if self.spacing_mm is not None:
-            volume = resample(volume, self.spacing_mm, order=self.interpolation)
+            dtype = np.int16 if kind == "ct" else np.float32
+            volume = resample(volume, self.spacing_mm, order=self.interpolation, dtype=dtype)
         cell = cell_of(volume.data.shape, volume.spacing_mm)
         cells = occupancy(volume.data, kind, cell)
         if kind == "ct":
             stored, coding = to_int16(volume.data), self.ct.coding()
         else:
-            body = spread_cells(cells, cell, volume.data.shape)
-            stored, coding = self.others.encode(volume.data, body)
+            stored, coding = self.others.encode(volume.data, cells, cell)
         stored = np.ascontiguousarray(stored)
         return Prepared(stored, coding, volume.affine, kind, cells, cell)
 

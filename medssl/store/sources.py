@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 
 from medssl.cohort.cohort import Cohort
 from medssl.cohort.datasets import Case, LabelledDataset
+from medssl.cohort.split import tied_patients
 from medssl.errors import InputError
 from medssl.io.geometry import ras_axes
 from medssl.io.read import read_volume
 from medssl.types import Modality, Volume
 
-__all__ = ["CohortSource", "DatasetSource", "Source", "median_spacing_mm"]
+__all__ = ["CohortSource", "DatasetSource", "Item", "Source", "median_spacing_mm"]
 
 _OF_THE_FILE = ("shape", "spacing_mm", "orientation", "affine", "dtype", "modality")
 _LEFT_BEHIND = ("source", "files", "part", *_OF_THE_FILE)
 """Columns of a cohort that say how to find a volume again, which a store never does."""
+_TYING = ("id", "patient", "duplicate_of")
+
+
+class Item(Protocol):
+    """One volume of a source, with all that a worker needs to read it and nothing else."""
+
+    @property
+    def id(self) -> str:
+        """Name of the volume."""
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """What the store's table shall tell of it beside what preparing finds out."""
+
+    def stamp(self) -> str:
+        """Return a word that changes when the volume's content does."""
+
+    def load(self) -> tuple[Volume, Volume | None]:
+        """Return the volume, and its mask on the same grid if it has one.
+
+        Raises:
+            InputError: If it can't be used.
+        """
 
 
 class Source(Protocol):
-    """Gives volumes by name; picklable, because workers ask too."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Names of the volumes, in the order of the store's table."""
+    """Gives volumes one by one, so that memory does not grow with their number."""
 
     @property
     def labels(self) -> Mapping[str, int]:
@@ -38,48 +59,99 @@ class Source(Protocol):
     def every_one_counts(self) -> bool:
         """Whether a volume that can't be used stops the rest."""
 
-    def row(self, volume: str) -> Mapping[str, Any]:
-        """Return what the store's table shall tell of a volume beside what preparing finds out."""
+    def __len__(self) -> int:
+        """Return the number of volumes."""
 
-    def stamp(self, volume: str) -> str:
-        """Return a word that changes when the volume's content does."""
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the volumes in the order of the store's table."""
 
-    def load(self, volume: str) -> tuple[Volume, Volume | None]:
-        """Return a volume, and its mask on the same grid if it has one.
 
-        Raises:
-            InputError: If it can't be used.
-        """
+@dataclass(frozen=True)
+class _CohortItem:
+    """A volume of a cohort; its name comes from its content, so it is its stamp too."""
+
+    cohort: Cohort
+    row: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.row["id"])
+
+    def stamp(self) -> str:
+        return self.id
+
+    def load(self) -> tuple[Volume, None]:
+        return self.cohort.read(self.id), None
 
 
 class CohortSource:
-    """The admitted volumes of a cohort, each content once; bad ones are left out."""
+    """The admitted volumes of a cohort, each content once; bad ones are left out.
+
+    Args:
+        cohort: Where they are.
+        without: Names of volumes that are left out.
+    """
 
     every_one_counts = False
 
-    def __init__(self, cohort: Cohort) -> None:
+    def __init__(self, cohort: Cohort, without: Collection[str] = ()) -> None:
         self.cohort = cohort
         self.labels: dict[str, int] = {}
+        table = cohort.table
+        is_wanted = pa.compute.is_null(table["duplicate_of"])
+        if without:
+            gone = pa.compute.is_in(table["id"], pa.array(sorted(without), pa.string()))
+            is_wanted = pa.compute.and_(is_wanted, pa.compute.invert(gone))
+        self._numbers = np.flatnonzero(is_wanted.to_numpy())
 
-    @functools.cached_property
-    def ids(self) -> list[str]:
-        """Names of the volumes; copies of another volume are left out."""
-        return [v for v in self.cohort.ids if not self.cohort.row(v)["duplicate_of"]]
+    def __len__(self) -> int:
+        """Return the number of volumes; copies of another volume do not count."""
+        return len(self._numbers)
 
-    def row(self, volume: str) -> dict[str, Any]:
-        """Return the cohort's row; columns that describe the file get ``source_`` before them."""
-        row = self.cohort.row(volume)
-        described = {f"source_{column}": row[column] for column in _OF_THE_FILE}
-        kept = {name: value for name, value in row.items() if name not in _LEFT_BEHIND}
-        return {**kept, **described}
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the volumes; columns that describe the file get ``source_`` before them."""
+        columns = [self.cohort.table[name].to_pylist() for name in _TYING]
+        # Patients that share a volume are one, as the copies stay out.
+        patients = tied_patients(*columns)
+        del columns
+        for number in self._numbers.tolist():
+            one = self.cohort.only(number)
+            row = {**one.table.to_pylist()[0], "patient": patients[number]}
+            described = {f"source_{column}": row[column] for column in _OF_THE_FILE}
+            kept = {name: value for name, value in row.items() if name not in _LEFT_BEHIND}
+            yield _CohortItem(one, {**kept, **described})
 
-    def stamp(self, volume: str) -> str:
-        """Return the name itself: a cohort's names come from the content."""
-        return volume
 
-    def load(self, volume: str) -> tuple[Volume, None]:
-        """Read a volume from where it was indexed."""
-        return self.cohort.read(volume), None
+@dataclass(frozen=True)
+class _DatasetItem:
+    """A case of a labelled dataset."""
+
+    dataset: LabelledDataset
+    case: Case
+    modality: Modality | None
+
+    @property
+    def id(self) -> str:
+        return self.case.id
+
+    @property
+    def row(self) -> dict[str, Any]:
+        case = self.case
+        target = None if case.target is None else str(case.target)
+        return {"id": case.id, "patient": case.patient, "split": case.split, "target": target}
+
+    def stamp(self) -> str:
+        """Return sizes and times of the case's files."""
+        paths = [path for path in (self.case.image, self.case.label) if path is not None]
+        files = [file for path in paths for file in ([path] if path.is_file() else path.iterdir())]
+        marks = sorted(f"{file.stat().st_size}-{file.stat().st_mtime_ns}" for file in files)
+        return " ".join([*marks, self.modality or ""])
+
+    def load(self) -> tuple[Volume, Volume | None]:
+        """Read a case and its mask, which is checked against the image and the labels."""
+        image = read_volume(self.case.image)
+        mask = None if self.case.label is None else self.dataset.read_mask(self.case, image)
+        return replace(image, modality=self.modality or image.modality), mask
 
 
 class DatasetSource:
@@ -98,35 +170,15 @@ class DatasetSource:
         masked = any(case.label is not None for case in dataset.cases)
         self.labels = dict(dataset.labels) if masked else {}
 
-    @functools.cached_property
-    def _cases(self) -> dict[str, Case]:
-        return {case.id: case for case in self.dataset.cases}
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.dataset.cases)
 
-    @functools.cached_property
-    def ids(self) -> list[str]:
-        """Names of the cases."""
-        return list(self._cases)
-
-    def row(self, volume: str) -> dict[str, Any]:
-        """Return whose a case is, its split and its target."""
-        case = self._cases[volume]
-        target = None if case.target is None else str(case.target)
-        return {"id": case.id, "patient": case.patient, "split": case.split, "target": target}
-
-    def stamp(self, volume: str) -> str:
-        """Return sizes and times of the case's files."""
-        case = self._cases[volume]
-        paths = [path for path in (case.image, case.label) if path is not None]
-        files = [file for path in paths for file in ([path] if path.is_file() else path.iterdir())]
-        marks = sorted(f"{file.stat().st_size}-{file.stat().st_mtime_ns}" for file in files)
-        return " ".join([*marks, self.modality or ""])
-
-    def load(self, volume: str) -> tuple[Volume, Volume | None]:
-        """Read a case and its mask, which is checked against the image and the labels."""
-        case = self._cases[volume]
-        image = read_volume(case.image)
-        mask = None if case.label is None else self.dataset.read_mask(case, image)
-        return replace(image, modality=self.modality or image.modality), mask
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the cases in order."""
+        alone = replace(self.dataset, cases=())
+        for case in self.dataset.cases:
+            yield _DatasetItem(alone, case, self.modality)
 
 
 def median_spacing_mm(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:

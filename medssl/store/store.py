@@ -3,84 +3,25 @@
 from __future__ import annotations
 
 import functools
-import json
-from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from medssl.errors import StoreError
 from medssl.sampling.facts import VolumeFacts
+from medssl.store.boxes import Scratch, inside
 from medssl.store.coding import Coding
-from medssl.store.note import facts_from_note
-from medssl.store.recipe import Recipe
-from medssl.store.volume_file import VolumeFile, file_checksum
+from medssl.store.files import OpenVolume, StoreFiles
+from medssl.store.layout import FORMAT, RESUME, read_about, read_table, volume_path
+from medssl.store.recipe import Recipe, Window
+from medssl.store.remote import RemoteFolder
 from medssl.types import Shape
 
 __all__ = ["FORMAT", "Store", "read_about", "volume_path"]
-
-FORMAT = 1
-"""Raised whenever older code could not read what newer code writes."""
-
-T = TypeVar("T")
-
-_MOST_OPEN = 128
-"""Files that one process keeps open; opening one again takes about a millisecond."""
-
-_RESUME = "run the same medssl prepare again with --resume"
-
-
-def volume_path(root: Path, volume: str, *, label: bool = False) -> Path:
-    """Return where a volume of a store lies, or its mask.
-
-    Example:
-        >>> volume_path(Path("store"), "3fa9").as_posix()
-        'store/data/3f/3fa9.b2nd'
-    """
-    shelf = volume[:2] if volume[:2].isalnum() else "_"
-    return root / "data" / shelf / (quote(volume, safe="") + (".label.b2nd" if label else ".b2nd"))
-
-
-def read_about(root: Path) -> dict[str, Any]:
-    """Return what ``store.json`` says.
-
-    Raises:
-        StoreError: If there is no store, or another version of medssl wrote it.
-    """
-    try:
-        about: dict[str, Any] = json.loads((root / "store.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoreError(
-            f'"{root.name}" is not a store (no store.json); give a folder that medssl prepare wrote'
-        ) from error
-    except ValueError as error:
-        raise StoreError(f'the store.json of "{root.name}" is damaged; {_RESUME}') from error
-    if about.get("format") != FORMAT:
-        raise StoreError(
-            f'the store "{root.name}" has format {about.get("format")}, and this medssl reads '
-            f"{FORMAT}; "
-            "prepare it again with --overwrite"
-        )
-    return about
-
-
-class _Volume:
-    """An open volume with what its note says, in the form that reading needs."""
-
-    def __init__(self, file: VolumeFile, recipe_hash: str) -> None:
-        if file.note["recipe_hash"] != recipe_hash:
-            raise StoreError(
-                f'volume "{file.name}" was written by another recipe than its store\'s; {_RESUME}'
-            )
-        self.file = file
-        self.coding = Coding(**file.note["coding"])
-        self.padding = self.coding.decode_one(file.note["minimum"])
-        self.facts = facts_from_note(file.note["facts"])
 
 
 class Store:
@@ -90,8 +31,9 @@ class Store:
     opened when first asked for, a bounded number at a time.
 
     Attributes:
-        path: The folder.
-        recipe: What was done to every volume.
+        path: The folder; of a remote store, where its table was copied to.
+        name: What the store is called in messages.
+        recipe: What was done to every volume, with the window that CT is read with.
         table: One row a volume, as in ``volumes.parquet``.
         labels: Names of the labels and their values in the masks; empty for volumes without masks.
 
@@ -99,40 +41,57 @@ class Store:
         >>> store = Store.open("store")  # doctest: +SKIP
         >>> store.read(store.ids[0], start=(40, 60, 20), size=(96, 96, 96)).shape  # doctest: +SKIP
         (1, 96, 96, 96)
+        >>> soft_tissue = Store.open("store", ct_window=(-160, 240))  # doctest: +SKIP
     """
 
-    def __init__(self, path: Path, recipe: Recipe, table: pa.Table, labels: dict[str, int]) -> None:
+    def __init__(self, path: Path, *, window: Window | None, remote: RemoteFolder | None) -> None:
         self.path = path
-        self.recipe = recipe
-        self.table = table
-        self.labels = labels
-        self._volumes: OrderedDict[str, _Volume] = OrderedDict()
-        self._masks: OrderedDict[str, VolumeFile] = OrderedDict()
-
-    @classmethod
-    def open(cls, path: Path | str) -> Store:
-        """Open a finished store.
-
-        Raises:
-            StoreError: If there is none, it was not finished, or another version wrote it.
-        """
-        root = Path(path)
-        about = read_about(root)
-        recipe = Recipe.from_dict(about["recipe"])
-        if recipe.hash != about["recipe_hash"]:
+        self.name = path.name if remote is None else remote.url
+        about = read_about(path, self.name)
+        written = Recipe.from_dict(about["recipe"])
+        if written.hash != about["recipe_hash"]:
             raise StoreError(
-                f'the store "{root.name}" was written by a medssl that computed other numbers from '
+                f'the store "{self.name}" was written by a medssl that computed other numbers from '
                 "the same recipe; prepare it again with --overwrite"
             )
         if about["state"] != "finished":
-            raise StoreError(f'the store "{root.name}" was not finished; {_RESUME}')
-        try:
-            table = pq.read_table(root / "volumes.parquet")
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(
-                f'the store "{root.name}" has no readable volumes.parquet; {_RESUME}'
-            ) from error
-        return cls(root, recipe, table, dict(about["labels"]))
+            raise StoreError(f'the store "{self.name}" was not finished; {RESUME}')
+        self.recipe = written if window is None else replace(written, ct=window)
+        self.labels: dict[str, int] = dict(about["labels"])
+        self.table = read_table(path, self.name)
+        self._files = StoreFiles(path, written.hash, remote)
+        self._window = window
+        self._scratch = Scratch()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        ct_window: tuple[int, int] | None = None,
+        cache: Path | None = None,
+        cache_bytes: int = 100 * 10**9,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Store:
+        """Open a finished store.
+
+        Args:
+            path: Its folder, or the address of one on a server (``https://…``, ``s3://…``), whose
+                volumes are copied as they are asked for and proved by their checksums.
+            ct_window: Hounsfield units that become -1 and 1, if others than the recipe says.
+            cache: Where copies of remote volumes are kept; none takes the user's cache folder.
+            cache_bytes: About how much of them is kept; those used longest ago go first.
+            storage_options: What the server wants to know, such as credentials; see fsspec.
+
+        Raises:
+            StoreError: If there is none, it was not finished, or another version wrote it.
+            ConfigError: If the window is empty.
+        """
+        window = None if ct_window is None else Window(*ct_window)
+        if "://" not in str(path):
+            return cls(Path(path), window=window, remote=None)
+        remote = RemoteFolder(str(path), cache, cache_bytes, dict(storage_options or {}))
+        return cls(remote.copy_of("store.json", "volumes.parquet"), window=window, remote=remote)
 
     @functools.cached_property
     def ids(self) -> list[str]:
@@ -157,6 +116,8 @@ class Store:
         row["shape"] = tuple(row["shape"])
         row["spacing_mm"] = tuple(row["spacing_mm"])
         row["affine"] = np.array(row["affine"], np.float64).reshape(4, 4)
+        if self._window_of(volume) is not None:
+            row["minimum"] = self._open(volume).padding
         return row
 
     def read(self, volume: str, start: Shape, size: Shape) -> npt.NDArray[np.float32]:
@@ -173,14 +134,34 @@ class Store:
         Raises:
             StoreError: If the volume is missing or damaged.
         """
-        opened = self._volume(volume)
-        low, high, inner = _inside(start, size, opened.file.shape)
-        if high == tuple(a + edge for a, edge in zip(low, size, strict=True)):
-            return opened.coding.decode(opened.file.read(low, high))[None]
-        result = np.full(size, opened.padding, np.float32)
-        if result[inner].size:
-            result[inner] = opened.coding.decode(opened.file.read(low, high))
+        opened = self._open(volume)
+        low, high, inner = inside(start, size, opened.file.shape)
+        result = np.empty(size, np.float32)
+        part = result[inner]
+        if part.size != result.size:
+            result.fill(opened.padding)
+        if part.size:
+            stored = self._stored(opened, low, high, self._scratch.of(part.shape))
+            opened.coding.decode(stored, part, spoil=True)
         return result[None]
+
+    def read_stored(
+        self, volume: str, start: Shape, size: Shape
+    ) -> tuple[npt.NDArray[np.int16], Coding]:
+        """Return a box as it is stored, and how it becomes intensities, to be decoded elsewhere.
+
+        Half the bytes of :meth:`read` and none of its arithmetic, for loaders that leave both to
+        the device.
+
+        Returns:
+            ``(1, *size)`` int16 and what makes intensities of it. What lies outside the volume has
+            the volume's minimum.
+
+        Raises:
+            StoreError: If the volume is missing or damaged.
+        """
+        stored, opened = self._integers(volume, start, size)
+        return stored[None], opened.coding
 
     def read_label(self, volume: str, start: Shape, size: Shape) -> npt.NDArray[np.int16]:
         """Return a box of the mask, ``size`` int16; 0 outside the volume.
@@ -188,12 +169,7 @@ class Store:
         Raises:
             StoreError: If there is no mask, or it is missing or damaged.
         """
-        mask = self._mask(volume)
-        low, high, inner = _inside(start, size, mask.shape)
-        result = np.zeros(size, np.int16)
-        if result[inner].size:
-            result[inner] = mask.read(low, high)
-        return result
+        return self._integers(volume, start, size, label=True)[0]
 
     def facts(self, volume: str) -> VolumeFacts:
         """Return what samplers may know of a volume.
@@ -201,7 +177,17 @@ class Store:
         Raises:
             StoreError: If the volume is missing or damaged.
         """
-        return self._volume(volume).facts
+        return self._open(volume).facts
+
+    def prove(self, volume: str, start: Shape, size: Shape) -> None:
+        """Do no more than the first part of :meth:`read`: check the bytes that a box needs.
+
+        Raises:
+            StoreError: If the volume is missing or damaged.
+        """
+        opened = self._open(volume)
+        low, high, _ = inside(start, size, opened.file.shape)
+        opened.file.prove(low, high)
 
     def verify(self) -> list[str]:
         """Read every byte of the store and compare it with the table.
@@ -217,21 +203,21 @@ class Store:
             more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
             raise StoreError(
                 f"{len(bad)} of {len(self)} volumes are missing or damaged: "
-                f"{', '.join(bad[:10])}{more}; {_RESUME}"
+                f"{', '.join(bad[:10])}{more}; {RESUME}"
             )
         return [f"{len(self)} volumes, every byte as it was written"]
 
     def _is_whole(self, volume: str) -> bool:
-        row = self.row(volume)
-        for column in ("checksum", "label_checksum"):
-            path = volume_path(self.path, volume, label=column == "label_checksum")
-            if row.get(column) and not (path.is_file() and file_checksum(path) == row[column]):
-                return False
-        return True
+        checksums = {label: self._checksum(volume, label=label) for label in (False, True)}
+        return all(
+            self._files.is_whole(volume, checksum, label=label)
+            for label, checksum in checksums.items()
+            if checksum
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave open files behind: another process opens its own."""
-        return {**self.__dict__, "_volumes": OrderedDict(), "_masks": OrderedDict()}
+        """Leave behind what another process finds again quickly."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("ids", "_numbers")}
 
     @functools.cached_property
     def _numbers(self) -> dict[str, int]:
@@ -239,49 +225,62 @@ class Store:
 
     def _number(self, volume: str) -> int:
         if volume not in self._numbers:
-            raise StoreError(f'the store "{self.path.name}" has no volume "{volume}"')
+            raise StoreError(f'the store "{self.name}" has no volume "{volume}"')
         return self._numbers[volume]
 
-    def _volume(self, volume: str) -> _Volume:
-        """Return an open volume, opening its file if need be."""
-        if volume not in self._volumes:
-            self._number(volume)
-            file = VolumeFile(volume_path(self.path, volume), volume)
-            _keep(self._volumes, volume, _Volume(file, self.recipe.hash))
-        self._volumes.move_to_end(volume)
-        return self._volumes[volume]
+    def _checksum(self, volume: str, *, label: bool) -> str:
+        """Return the SHA-256 of a file, empty if there is none."""
+        column = "label_checksum" if label else "checksum"
+        if column not in self.table.column_names:
+            return ""
+        return str(self.table[column][self._number(volume)].as_py() or "")
 
-    def _mask(self, volume: str) -> VolumeFile:
-        """Return the open mask of a volume."""
-        if volume not in self._masks:
-            self._number(volume)
-            if not self.labels:
-                raise StoreError(f'the store "{self.path.name}" holds no masks')
-            path = volume_path(self.path, volume, label=True)
-            _keep(self._masks, volume, VolumeFile(path, volume))
-        self._masks.move_to_end(volume)
-        return self._masks[volume]
+    def _window_of(self, volume: str) -> Window | None:
+        """Return the window that the caller wants of a volume, if it is CT."""
+        if self._window is None or self.table["modality"][self._number(volume)].as_py() != "ct":
+            return None
+        return self._window
 
+    def _open(self, volume: str, *, label: bool = False) -> OpenVolume:
+        """Return an open volume or its mask, opening its file if need be."""
+        opened = self._files.opened(volume, label=label)
+        if opened is None:
+            checksum = self._checksum(volume, label=label)
+            if label and not self.labels:
+                raise StoreError(f'the store "{self.name}" holds no masks')
+            window = None if label else self._window_of(volume)
+            opened = self._files.open(volume, checksum, label=label, window=window)
+        return opened
 
-def _keep(files: OrderedDict[str, T], volume: str, opened: T) -> None:
-    """Add an open file, and let go of the one that was asked for longest ago."""
-    files[volume] = opened
-    if len(files) > _MOST_OPEN:
-        files.popitem(last=False)
+    def _integers(
+        self, volume: str, start: Shape, size: Shape, *, label: bool = False
+    ) -> tuple[npt.NDArray[np.int16], OpenVolume]:
+        """Return a box as it is stored, filled up where it leaves the volume."""
+        opened = self._open(volume, label=label)
+        low, high, inner = inside(start, size, opened.file.shape)
+        result = np.empty(size, np.int16)
+        part = result[inner]
+        if part.size == result.size:
+            self._stored(opened, low, high, result, label=label)
+        else:
+            result.fill(opened.minimum)
+            part[...] = self._stored(opened, low, high, np.empty(part.shape, np.int16), label=label)
+        return result, opened
 
-
-def _inside(start: Shape, size: Shape, shape: Shape) -> tuple[Shape, Shape, tuple[slice, ...]]:
-    """Return the part of a box inside the volume: first voxel, end, and where it lies in the box.
-
-    Raises:
-        ValueError: If the box has not as many axes as the volume, or a size is not positive.
-    """
-    if not len(start) == len(size) == len(shape) or min(size) < 1:
-        raise ValueError(
-            f"a box at {tuple(start)} of size {tuple(size)} does not suit {shape} voxels"
-        )
-    low = tuple(min(max(int(a), 0), count) for a, count in zip(start, shape, strict=True))
-    stop = [a + edge for a, edge in zip(start, size, strict=True)]
-    high = tuple(max(min(int(b), count), a) for b, count, a in zip(stop, shape, low, strict=True))
-    inner = tuple(slice(a - first, b - first) for a, b, first in zip(low, high, start, strict=True))
-    return low, high, inner
+    def _stored(
+        self,
+        opened: OpenVolume,
+        low: Shape,
+        high: Shape,
+        out: npt.NDArray[np.int16],
+        *,
+        label: bool = False,
+    ) -> npt.NDArray[np.int16]:
+        """Read a box that lies inside a volume; a damaged copy of a remote one is copied anew."""
+        try:
+            return opened.file.read(low, high, out)
+        except StoreError:
+            volume = opened.file.name
+            if not self._files.forget(volume, self._checksum(volume, label=label), label=label):
+                raise
+            return self._open(volume, label=label).file.read(low, high, out)

@@ -11,7 +11,9 @@ from typing import Literal
 
 from medssl.errors import ConfigError
 
-__all__ = ["DataConfig", "OptimConfig", "TrainerConfig"]
+__all__ = ["Balance", "DataConfig", "OptimConfig", "TrainerConfig"]
+
+Balance = Literal["none", "patient", "study", "modality"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class DataConfig:
         spacing_mm: Voxel size to fine-tune at; none keeps what the weights were trained at, or else
             the median of the labelled volumes. Pretraining takes the spacing of its store.
         validation: Share of the patients kept for validation where the dataset names no split.
+        balance: What an epoch visits once. ``patient`` draws patients evenly, then the studies of
+            each, then their series, so that one patient with forty series does not outweigh the
+            others; where every patient has one volume it is the same as ``none``. ``study`` draws
+            studies evenly, ``modality`` modalities and then as ``patient``; ``none`` every volume.
     """
 
     patch: tuple[int, ...] = (96, 96, 96)
@@ -32,6 +38,7 @@ class DataConfig:
     workers: int = 2
     spacing_mm: tuple[float, ...] | None = None
     validation: float = 0.0
+    balance: Balance = "patient"
 
     def __post_init__(self) -> None:
         if len(self.patch) not in (2, 3) or min(self.patch) < 1:

@@ -6,20 +6,32 @@ numbers and gets the crops that belong to them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medssl.sampling.counter import rng, volume_index
+from medssl.sampling.counter import VolumeOrder, rng
+from medssl.sampling.cut import cut_images, cut_labels
 from medssl.sampling.facts import VolumeFacts
+from medssl.sampling.partners import JointSampler, Partners
 from medssl.sampling.places import Sampler as PlaceSampler
-from medssl.types import Batch, Box, Shape
+from medssl.training.config import Balance
+from medssl.types import Batch, Place, Shape
 
 __all__ = ["CropDataset", "CropSource", "GlobalBatches", "collate", "crop_loader"]
+
+_LEVELS: dict[Balance, tuple[str, ...]] = {
+    "none": (),
+    "patient": ("patient", "study"),
+    "study": ("study",),
+    "modality": ("modality", "patient", "study"),
+}
+"""Columns of the table whose groups are drawn evenly, from the outermost."""
 
 
 class CropSource(Protocol):
@@ -35,27 +47,41 @@ class CropSource(Protocol):
         """Return ``size`` labels, 0 where the box leaves the volume."""
 
 
+@runtime_checkable
+class WithTable(Protocol):
+    """A store that knows whose volumes it holds."""
+
+    table: Any
+    """Columns by name, one row a volume, as in ``volumes.parquet``."""
+
+
 class CropDataset(Dataset[Batch]):
     """Sample number ``i`` of an endless run over a set of volumes.
 
     Args:
         store: Where voxels come from.
         volumes: The ids that take part.
-        places: The sampler that says where to look.
-        patch: Edges of a crop in voxels; two edges on volumes ask for axial slices.
+        places: The sampler that says where to look, in one volume or in several.
+        patch: Edges of a crop in voxels; two edges on volumes ask for slices.
         seed: Root of every choice.
         labels: Whether masks are read too, as target ``label`` ``(K, *patch)``.
+        balance: What an epoch visits once, see :class:`~medssl.training.config.DataConfig`. A store
+            without a table takes every volume for a patient.
+
+    Raises:
+        ConfigError: If the sampler takes several volumes and some have no partner.
     """
 
     def __init__(
         self,
         store: CropSource,
         volumes: Sequence[str],
-        places: PlaceSampler,
+        places: PlaceSampler | JointSampler,
         patch: Shape,
         *,
         seed: int,
         labels: bool = False,
+        balance: Balance = "none",
     ) -> None:
         self.store = store
         # one buffer: a list of strings would be copied page by page in workers
@@ -64,29 +90,77 @@ class CropDataset(Dataset[Batch]):
         self.patch = patch
         self.seed = seed
         self.labels = labels
+        groups = [_column(store, volumes, name) for name in _LEVELS[balance]]
+        self.order = VolumeOrder(seed, len(volumes), groups)
+        self._partners = _partners_of(places, store, volumes)
 
     def __getitem__(self, index: int) -> Batch:
         """Read sample number ``index`` as a batch of one."""
-        volume = str(self.volumes[volume_index(self.seed, index, len(self.volumes))])
-        place = self.places.place(self.store.facts(volume), self.patch, rng(self.seed, index))
-        region = self.store.read(volume, place.region.start, place.region.size)
-        images = np.stack([region[(slice(None), *_slices(box))] for box in place.crops])
-        targets = {name: torch.from_numpy(np.array(v)) for name, v in place.targets.items()}
-        planar = len(self.patch) == 2 and images.ndim == 5
+        names, places = self._draw(index)
+        images, masks = [], []
+        for name, place in zip(names, places, strict=True):
+            facts = self.store.facts(name)
+            images.append(
+                cut_images(functools.partial(self.store.read, name), facts, place, self.patch)
+            )
+            if self.labels:
+                read = functools.partial(self.store.read_label, name)
+                masks.append(cut_labels(read, facts, place, self.patch))
+        targets = _joined_targets(places)
         if self.labels:
-            mask = self.store.read_label(volume, place.region.start, place.region.size)
-            masks = np.stack([mask[_slices(box)] for box in place.crops])
-            targets["label"] = torch.from_numpy(masks[..., 0] if planar else masks)
+            targets["label"] = torch.from_numpy(np.concatenate(masks))
         return Batch(
-            images=torch.from_numpy(images[..., 0] if planar else images)[None],
+            images=torch.from_numpy(np.concatenate(images))[None],
             targets={name: target[None] for name, target in targets.items()},
-            volumes=[volume],
+            volumes=[" + ".join(names)],
             indices=[index],
         )
 
+    def _draw(self, index: int) -> tuple[list[str], list[Place]]:
+        """Return the volumes of a sample and where to look in each of them."""
+        generator = rng(self.seed, index)
+        first = self.order[index]
+        if not isinstance(self.places, JointSampler) or self._partners is None:
+            name = str(self.volumes[first])
+            sampler = cast("PlaceSampler", self.places)
+            return [name], [sampler.place(self.store.facts(name), self.patch, generator)]
+        others = self._partners.of(self.seed, index, first, self.places.volumes - 1)
+        names = [str(self.volumes[number]) for number in (first, *others)]
+        facts = [self.store.facts(name) for name in names]
+        return names, self.places.places(facts, self.patch, generator)
 
-def _slices(box: Box) -> tuple[slice, ...]:
-    return tuple(slice(start, stop) for start, stop in zip(box.start, box.stop, strict=True))
+
+def _joined_targets(places: Sequence[Place]) -> dict[str, torch.Tensor]:
+    """Return the targets of all places, and of several places which each crop belongs to."""
+    if len(places) == 1:
+        return {name: torch.from_numpy(np.array(v)) for name, v in places[0].targets.items()}
+    found: dict[str, list[npt.NDArray[Any]]] = {}
+    for place in places:
+        for name, values in place.targets.items():
+            found.setdefault(name, []).append(np.asarray(values))
+    counts = [len(place.crops) for place in places]
+    found["member"] = [np.repeat(np.arange(len(places)), counts)]
+    return {name: torch.from_numpy(np.concatenate(values)) for name, values in found.items()}
+
+
+def _partners_of(
+    places: PlaceSampler | JointSampler, store: CropSource, volumes: Sequence[str]
+) -> Partners | None:
+    """Return who may be shown beside whom, if the sampler wants several volumes."""
+    if not isinstance(places, JointSampler):
+        return None
+    modalities = _column(store, volumes, "modality") if places.same_modality else None
+    return Partners(_column(store, volumes, "patient"), modalities, needed=places.volumes - 1)
+
+
+def _column(store: CropSource, volumes: Sequence[str], name: str) -> list[str]:
+    """Return a column of the store's table for some volumes; a volume without a value is alone."""
+    known: dict[str, Any] = {}
+    if isinstance(store, WithTable) and name in store.table.column_names:
+        known = dict(zip(store.table["id"].to_pylist(), store.table[name].to_pylist(), strict=True))
+    # Volumes of no known modality may share one; two of no known patient are of two.
+    unknown = "unknown" if name == "modality" else None
+    return [str(known.get(volume) or unknown or volume) for volume in volumes]
 
 
 def collate(samples: Sequence[Batch]) -> Batch:

@@ -169,7 +169,13 @@ def _loader(
     labels: bool,
 ) -> DataLoader[Batch]:
     dataset = CropDataset(
-        store, volumes, places, settings.data.patch, seed=settings.trainer.seed, labels=labels
+        store,
+        volumes,
+        places,
+        settings.data.patch,
+        seed=settings.trainer.seed,
+        labels=labels,
+        balance=settings.data.balance,
     )
     batches = GlobalBatches(
         settings.trainer.steps * settings.trainer.accumulate,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from medssl.sampling import Body, Uniform, VolumeFacts, rng
-from medssl.sampling.body import block_mean, body_share, cell_of, occupancy, spread_cells
+from medssl.sampling.body import block_mean, cell_of, occupancy, spread_cells
+from medssl.sampling.share import body_share
 from medssl.types import Box
 
 

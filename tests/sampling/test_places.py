@@ -7,7 +7,10 @@ from medssl.sampling import (
     Body,
     Grid,
     LabelBalanced,
+    Pairs,
+    PartWhole,
     Slices,
+    Tissue,
     Uniform,
     VolumeFacts,
     rng,
@@ -22,14 +25,28 @@ SAMPLERS = {
     "body_several": Body(crops=4, spread=0.5),
     "grid": Grid(grid=(2, 2, 2), crops=3),
     "balanced": LabelBalanced(),
+    "tissue": Tissue(crops=2),
+    "pairs": Pairs(),
+    "scaled_pairs": Pairs(iou=(0.1, 0.5), scale=(0.7, 1.4)),
+    "part_whole": PartWhole(),
 }
+OF_SEVERAL_SIZES = ("scaled_pairs", "part_whole")
+MAY_LEAVE = ("grid", *OF_SEVERAL_SIZES)
 
 
 def facts_of(shape=(40, 50, 30), cell=4) -> VolumeFacts:
     cells = np.zeros([-(-count // cell) for count in shape], bool)
     cells[tuple(slice(1, -2) for _ in shape)] = True
     voxels = {2: np.array([[20, 30, 10], [1, 1, 1]])[:, : len(shape)].astype(np.int32)}
-    return VolumeFacts(shape, (1.0,) * len(shape), cells, (cell,) * len(shape), voxels)
+    return VolumeFacts(
+        shape,
+        (1.0,) * len(shape),
+        cells,
+        (cell,) * len(shape),
+        voxels,
+        tissue=cells.astype(np.uint8) * 2,
+        tissue_names=("fat", "bone"),
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -43,7 +60,7 @@ def test_a_place_is_one_region_with_crops_inside_it(name, shape, patch):
         place = SAMPLERS[name].place(facts, patch, rng(0, number))
         assert all(isinstance(edge, int) for edge in (*place.region.start, *place.region.size))
         for crop in place.crops:
-            assert crop.size == patch
+            assert crop.size == patch or name in OF_SEVERAL_SIZES
             assert min(crop.start) >= 0
             assert all(a <= b for a, b in zip(crop.stop, place.region.size, strict=True))
         again = SAMPLERS[name].place(facts, patch, rng(0, number))
@@ -53,7 +70,7 @@ def test_a_place_is_one_region_with_crops_inside_it(name, shape, patch):
         )
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "grid"])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in MAY_LEAVE])
 def test_crops_stay_inside_a_volume_that_is_large_enough(name):
     facts, patch = facts_of(), (16, 12, 8)
     for number in range(50):

@@ -48,7 +48,7 @@ def test_every_change_changes_the_hash(change):
 
 
 def test_the_hash_is_the_same_in_every_process():
-    assert Recipe().hash == "ff4a67f2ce4c3bb2"
+    assert Recipe().hash == "72d4e8a177d6aaf2"
 
 
 def test_a_recipe_of_unknown_keys_is_refused():
@@ -94,6 +94,67 @@ def test_outliers_do_not_move_the_rest():
     difference = np.abs(Recipe().apply(spoilt).data - Recipe().apply(mr_volume()).data)
     assert np.median(difference) < 0.01
     assert Recipe().apply(spoilt).data.max() < 5
+
+
+def test_outliers_are_cut_off_when_read_and_not_when_stored():
+    spoilt = mr_volume()
+    spoilt.data[15, 15, 10] = 1000.0
+    prepared = Recipe().apply(spoilt)
+    assert prepared.stored[15, 15, 10] > 2 * prepared.coding.high
+    assert prepared.data[15, 15, 10] == prepared.data.max()
+    assert prepared.stored.max() <= 30 * 1024
+
+
+@pytest.mark.parametrize("window", [(-1000, 1000), (-160, 240), (-1350, 150)])
+def test_one_stored_ct_serves_every_window(window):
+    stored = Recipe().apply(ct_volume()).stored
+    alone = Recipe(ct=Window(*window)).apply(ct_volume())
+    assert np.array_equal(Window(*window).coding().decode(stored), alone.data)
+
+
+def emission_tomogram() -> Volume:
+    """Background, organs, and small lesions far brighter than the rest, as PET has it."""
+    chance = np.random.default_rng(3)
+    data = np.abs(chance.normal(0, 0.02, (48, 48, 40)))
+    data[8:40, 8:40] = np.abs(chance.normal(1, 0.2, (32, 32, 40)))
+    data[20:23, 20:23, 20:23] = 25.0
+    return Volume(data.astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0]), "pt")
+
+
+def ultrasound() -> Volume:
+    """Speckle in a fan on black, eight bits."""
+    chance = np.random.default_rng(4)
+    x, y = np.indices((96, 96))
+    fan = np.abs(x - 48) < 0.5 * y
+    speckle = np.clip(chance.rayleigh(40, (96, 96)), 0, 255)
+    return Volume((speckle * fan).astype(np.uint8), np.diag([0.3, 0.3, 1.0, 1.0]), "us")
+
+
+def radiograph() -> Volume:
+    """Twelve bits, the whole plane is body."""
+    x, y = np.indices((120, 100))
+    chance = np.random.default_rng(5)
+    data = 1500 + 900 * np.sin(x / 20) * np.cos(y / 15) + chance.normal(0, 30, (120, 100))
+    return Volume(data.astype(np.uint16), np.diag([0.15, 0.15, 1.0, 1.0]), "xr")
+
+
+@pytest.mark.parametrize("image", [emission_tomogram(), ultrasound(), radiograph()])
+def test_every_modality_gets_mean_0_and_deviation_1_and_keeps_its_contrast(image):
+    prepared = Recipe().apply(image)
+    data = prepared.data
+    assert np.isfinite(data).all()
+    body = np.kron(prepared.occupancy, np.ones(prepared.cell, bool)).astype(bool)
+    inside = data[body[tuple(map(slice, data.shape))]]
+    assert abs(inside.mean()) < 0.1
+    assert 0.8 < inside.std() < 1.1
+    # Cut off at either end is what the percentiles say, and no more.
+    assert (data == data.max()).mean() < 0.011
+    assert len(np.unique(data)) > 0.5 * min(len(np.unique(image.data)), 5000)
+
+
+def test_the_brightest_of_a_tomogram_is_still_stored():
+    prepared = Recipe().apply(emission_tomogram())
+    assert prepared.stored[21, 21, 21] > prepared.coding.high
 
 
 def test_a_drawing_of_one_value_keeps_its_contrast():

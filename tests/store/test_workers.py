@@ -1,10 +1,12 @@
-"""The same work in one process or in several."""
+"""The same work here, in child processes, or by a crew that is lent."""
 
 import os
 
 import pytest
 
-from medssl.errors import StoreError
+from medssl.cohort.crew import Crew, open_crew
+from medssl.errors import InputError
+from medssl.io.sandbox import SandboxFault
 from medssl.store.workers import each
 
 
@@ -12,30 +14,78 @@ def square(number: int) -> tuple[int, int]:
     return number * number, os.getpid()
 
 
+def refuse(number: int) -> int:
+    raise InputError(f"not {number}")
+
+
 def die(number: int) -> int:
     os._exit(number)
 
 
+def squared(run, number):
+    (result,) = run(square, [number])
+    return result
+
+
+def refused(run, number):
+    (result,) = run(refuse, [number])
+    return result
+
+
+def died(run, number):
+    (result,) = run(die, [number])
+    return result
+
+
 def test_one_process_works_here_and_only_when_asked():
-    results = each(square, [3, 1, 2], workers=0)
-    assert next(results) == (9, os.getpid())
-    assert [value for value, _ in results] == [1, 4]
+    results = each(squared, iter([3, 1, 2]), 3, workers=0)
+    assert next(results) == (0, (9, os.getpid()))
+    assert [(number, value) for number, (value, _) in results] == [(1, 1), (2, 4)]
 
 
-def test_several_processes_keep_the_order():
-    results = list(each(square, list(range(6)), workers=2))
-    assert [value for value, _ in results] == [0, 1, 4, 9, 16, 25]
-    assert os.getpid() not in {process for _, process in results}
+def test_several_processes_number_their_results():
+    results = dict(each(squared, range(6), 6, workers=2))
+    assert {number: value for number, (value, _) in results.items()} == {
+        number: number * number for number in range(6)
+    }
+    assert os.getpid() not in {process for _, process in results.values()}
+
+
+def test_a_crew_that_is_lent_does_all_of_it():
+    results = dict(each(squared, range(3), 3, workers=2, crew=Crew()))
+    assert {process for _, process in results.values()} == {os.getpid()}
 
 
 def test_little_work_is_not_worth_processes():
-    assert {process for _, process in each(square, list(range(20)))} == {os.getpid()}
+    results = each(squared, range(20), 20)
+    assert {process for _, (_, process) in results} == {os.getpid()}
 
 
-def test_nothing_to_do_is_nothing():
-    assert list(each(square, [], workers=2)) == []
+@pytest.mark.parametrize("workers", [0, 2])
+def test_nothing_to_do_is_nothing(workers):
+    assert list(each(squared, [], 0, workers=workers)) == []
 
 
-def test_a_worker_that_dies_is_reported():
-    with pytest.raises(StoreError, match="memory"):
-        list(each(die, [1], workers=2))
+def test_items_are_asked_for_as_they_are_worked_on():
+    asked = []
+
+    def items():
+        for number in range(1000):
+            asked.append(number)
+            yield number
+
+    with open_crew(1) as crew:
+        results = each(squared, items(), 1000, crew=crew)
+        next(results)
+        assert len(asked) < 20
+        results.close()
+
+
+def test_a_child_that_dies_costs_its_item_alone():
+    with open_crew(1) as crew:
+        assert list(each(died, [1], 1, crew=crew)) == [(0, SandboxFault("crash"))]
+
+
+def test_an_error_of_the_work_is_raised_here():
+    with pytest.raises(InputError, match="not 7"):
+        list(each(refused, [7], 1, workers=2))
