@@ -42,7 +42,7 @@ check: .venv/.dev
 
 .venv/.dev: .venv/.core pyproject.toml constraints.txt
 	@echo "Installing the tools for development ..."
-	$(PIP) --no-build-isolation --editable '.[dev]'
+	$(PIP) --no-build-isolation --editable '.[dev,dicom]'
 	@touch $@
 
 .venv/.made:
