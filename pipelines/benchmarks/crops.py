@@ -207,7 +207,8 @@ def nnssl_layout(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ..
     block = [2 ** math.floor(math.log2(NNSSL_PATCH / 2))] * 3
     while shape[0] * math.prod(block) * 4 > NNSSL_BLOCK_BYTES:
         free = [axis for axis in range(3) if block[axis] not in (1, shape[axis + 1])]
-        axis = max(free, key=lambda axis: (block[axis], axis))
+        # Of a volume of 64 cubed nothing is left to choose from, and nnssl stops with an error.
+        axis = max(free or range(3), key=lambda axis: (block[axis], axis))
         block[axis] = min(block[axis] // 2, shape[axis + 1])
     chunk = list(block)
     while shape[0] * math.prod(chunk) * 4 < NNSSL_CHUNK_BYTES and chunk != list(shape[1:]):
