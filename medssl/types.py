@@ -118,16 +118,20 @@ class Batch:
     """What a data loader hands to a training step.
 
     Attributes:
-        images: ``(B, K, C, *patch)`` float32: K crops for each of B places.
+        images: ``(B, K, C, *patch)``: K crops for each of B places; float32, or int16 as the store
+            holds them.
         targets: Arrays of the sampler, or labels, stacked over B.
         volumes: The store id of each place, for messages.
         indices: Global number of each place; with the seed they replay the batch.
+        coding: ``(B, K, 4)``: smallest and largest integer that counts, the integer that becomes 0,
+            and the intensity of one step, of images that are still integers; else none.
     """
 
     images: Tensor
     targets: dict[str, Tensor]
     volumes: list[str]
     indices: list[int]
+    coding: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -210,20 +210,22 @@ def measure_workers(
 ) -> tuple[float, float]:
     """Return crops per second of the loader of training with one and with two worker processes.
 
+    Batches are integers, as in training: the device makes intensities of them.
+
     Each loader first goes through all crops once, which starts its workers and opens the files.
 
     Args:
         store: An open store.
         patch: Edges of a crop.
-        crops: About how many crops.
+        crops: About how many crops, at least a hundred batches.
         seed: Decides which.
     """
     from medssl.sampling import Uniform
     from medssl.training.datamodules import CropDataset, GlobalBatches, crop_loader
 
-    dataset = CropDataset(store, store.ids, Uniform(), patch, seed=seed)
+    dataset = CropDataset(store, store.ids, Uniform(), patch, seed=seed, integers=True)
     # A few batches would tell how workers start and stop, not how fast they are.
-    batches = GlobalBatches(max(4, crops // WORKER_BATCH), WORKER_BATCH)
+    batches = GlobalBatches(max(100, crops // WORKER_BATCH), WORKER_BATCH)
     loaders = [crop_loader(dataset, batches, workers=workers) for workers in (1, 2)]
     best = [float("inf")] * len(loaders)
     for turn in range(1 + ROUNDS):

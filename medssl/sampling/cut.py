@@ -11,7 +11,14 @@ import numpy.typing as npt
 from medssl.sampling.facts import VolumeFacts
 from medssl.types import Box, Place, Shape
 
-__all__ = ["cut_images", "cut_labels", "resize_area", "resize_nearest"]
+__all__ = [
+    "cut_images",
+    "cut_labels",
+    "cut_stored",
+    "keeps_voxels",
+    "resize_area",
+    "resize_nearest",
+]
 
 Array = npt.NDArray[Any]
 Read = Callable[[Shape, Shape], Array]
@@ -35,7 +42,7 @@ def cut_images(
     region = _read_region(read, facts, place)
     crops = [region[(slice(None), *_slices(box))] for box in place.crops]
     if place.planar is None:
-        return np.stack([resize_area(crop, patch) for crop in crops])
+        return _stacked([resize_area(crop, patch) for crop in crops])
     axis, channels = place.planar.axis + 1, place.planar.channels
     images = []
     for crop in crops:
@@ -46,7 +53,27 @@ def cut_images(
             image = np.moveaxis(crop.take(channels, axis=axis), axis, 1)
             image = image.reshape(-1, *image.shape[2:])
         images.append(resize_area(image, patch))
-    return np.stack(images)
+    return _stacked(images)
+
+
+def cut_stored(region: Array, place: Place) -> Array:
+    """Return the crops of a region that are as large as they shall be, ``(K, C, *patch)``.
+
+    Args:
+        region: ``(C, *region)``, of any type.
+        place: Crops that neither become planar nor change their size, see :func:`keeps_voxels`.
+    """
+    return _stacked([region[(slice(None), *_slices(box))] for box in place.crops])
+
+
+def keeps_voxels(place: Place, patch: Shape) -> bool:
+    """Say whether the crops of a place are voxels of the volume as they are."""
+    return place.planar is None and all(box.size == patch for box in place.crops)
+
+
+def _stacked(images: list[Array]) -> Array:
+    """Return images behind one another; a single one is not copied."""
+    return np.stack(images) if len(images) > 1 else images[0][None]
 
 
 def cut_labels(read: Read, facts: VolumeFacts, place: Place, patch: Shape) -> npt.NDArray[np.int16]:

@@ -29,6 +29,10 @@ _HEAD_LENGTH = slice(11, 15)
 _REPEATED_VALUE = 64
 """A chunk of one repeated value is described in fewer bytes than this; other chunks never are."""
 
+_MOST_AT_ONCE = 1024
+_STARTS = np.arange(_MOST_AT_ONCE) * (PAGE // _WORD)
+"""Where the first pages begin, in words."""
+
 Words = npt.NDArray[np.uint64]
 
 
@@ -63,8 +67,8 @@ class Sums:
             elif len(chunk) > _REPEATED_VALUE:
                 raise OSError("the array was not written whole")
             edges.append(position)
-        words = np.frombuffer(content, "<u8").reshape(-1, PAGE // _WORD)
-        return cls(np.array(edges, np.int64), np.add.reduce(words, axis=1))
+        words = np.frombuffer(content, "<u8")
+        return cls(np.array(edges, np.int64), _page_sums(words, 0, words.size * _WORD // PAGE))
 
     @property
     def first_pages(self) -> npt.NDArray[np.int64]:
@@ -86,14 +90,13 @@ class Sums:
         """Say whether pages are as they were written.
 
         Args:
-            words: ``(pages, words)``, the file from its beginning.
+            words: All of the file, from its beginning.
             runs: First page, and one past the last, of what is to be looked at.
         """
         found, known = [], []
-        add, pages = np.add.reduce, self.pages
         for first, last in runs:
-            found.append(add(words[first:last], axis=1))
-            known.append(pages[first:last])
+            found.append(_page_sums(words, first, last))
+            known.append(self.pages[first:last])
         return bool((np.concatenate(found) == np.concatenate(known)).all())
 
     def to_bytes(self) -> bytes:
@@ -109,6 +112,17 @@ class Sums:
         if values.size != edges + pages or edges == 0:
             raise ValueError("its sums are of another length")
         return cls(values[:edges].astype(np.int64), values[edges:].view("<u8").astype(np.uint64))
+
+
+def _page_sums(words: Words, first: int, last: int) -> Words:
+    """Return the sums of the pages from ``first`` to before ``last``."""
+    step = PAGE // _WORD
+    if last - first > _MOST_AT_ONCE:
+        starts = range(first, last, _MOST_AT_ONCE)
+        parts = [_page_sums(words, at, min(at + _MOST_AT_ONCE, last)) for at in starts]
+        return np.concatenate(parts)
+    # A third faster than a sum along the rows of a table of pages, which does the same.
+    return np.add.reduceat(words[first * step : last * step], _STARTS[: last - first])
 
 
 def pack_array(array: npt.NDArray[Any]) -> dict[str, Any]:

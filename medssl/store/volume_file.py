@@ -141,8 +141,7 @@ class VolumeFile:
         self.size = len(self._map)
         self._sums, self.note = _read_tail(self._map)
         # A plain array: slicing a memmap costs more than summing what it shows.
-        words = np.frombuffer(self._map, "<u8", count=self._sums.pages.size * (PAGE // 8))
-        self._words = words.reshape(-1, PAGE // 8)
+        self._words = np.frombuffer(self._map, "<u8", count=self._sums.pages.size * (PAGE // 8))
         if not self._sums.hold(self._words, self._sums.frame_pages):
             raise ValueError("its index is damaged")
         self._array = blosc2.open(str(self._path), mode="r", mmap_mode="r", dparams={"nthreads": 1})

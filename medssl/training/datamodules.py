@@ -7,23 +7,26 @@ numbers and gets the crops that belong to them.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from medssl.sampling.counter import VolumeOrder, rng
-from medssl.sampling.cut import cut_images, cut_labels
+from medssl.sampling.cut import cut_images, cut_labels, cut_stored, keeps_voxels
 from medssl.sampling.facts import VolumeFacts
 from medssl.sampling.partners import JointSampler, Partners
 from medssl.sampling.places import Sampler as PlaceSampler
+from medssl.store.coding import Coding
 from medssl.training.config import Balance
 from medssl.types import Batch, Place, Shape
 
-__all__ = ["CropDataset", "CropSource", "GlobalBatches", "collate", "crop_loader"]
+__all__ = ["CropDataset", "CropSource", "GlobalBatches", "collate", "crop_loader", "decoded"]
 
 _LEVELS: dict[Balance, tuple[str, ...]] = {
     "none": (),
@@ -48,6 +51,16 @@ class CropSource(Protocol):
 
 
 @runtime_checkable
+class WithIntegers(Protocol):
+    """A store that can leave its voxels as they are."""
+
+    def read_stored(
+        self, volume: str, start: Shape, size: Shape
+    ) -> tuple[npt.NDArray[np.int16], Coding]:
+        """Return ``(C, *size)`` integers and how they become intensities."""
+
+
+@runtime_checkable
 class WithTable(Protocol):
     """A store that knows whose volumes it holds."""
 
@@ -67,6 +80,8 @@ class CropDataset(Dataset[Batch]):
         labels: Whether masks are read too, as target ``label`` ``(K, *patch)``.
         balance: What an epoch visits once, see :class:`~medssl.training.config.DataConfig`. A store
             without a table takes every volume for a patient.
+        integers: Leave voxels as the store holds them wherever no crop changes its size, for
+            :func:`decoded` on the device: half the bytes to hand over.
 
     Raises:
         ConfigError: If the sampler takes several volumes and some have no partner.
@@ -82,8 +97,10 @@ class CropDataset(Dataset[Batch]):
         seed: int,
         labels: bool = False,
         balance: Balance = "none",
+        integers: bool = False,
     ) -> None:
         self.store = store
+        self.integers = integers
         # one buffer: a list of strings would be copied page by page in workers
         self.volumes = np.array(volumes)
         self.places = places
@@ -97,24 +114,41 @@ class CropDataset(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         """Read sample number ``index`` as a batch of one."""
         names, places = self._draw(index)
-        images, masks = [], []
-        for name, place in zip(names, places, strict=True):
-            facts = self.store.facts(name)
-            images.append(
-                cut_images(functools.partial(self.store.read, name), facts, place, self.patch)
-            )
-            if self.labels:
-                read = functools.partial(self.store.read_label, name)
-                masks.append(cut_labels(read, facts, place, self.patch))
         targets = _joined_targets(places)
         if self.labels:
+            masks = [self._cut_labels(*pair) for pair in zip(names, places, strict=True)]
             targets["label"] = torch.from_numpy(np.concatenate(masks))
+        images, coding = self._cut(names, places)
         return Batch(
-            images=torch.from_numpy(np.concatenate(images))[None],
+            images=torch.from_numpy(images)[None],
             targets={name: target[None] for name, target in targets.items()},
             volumes=[" + ".join(names)],
             indices=[index],
+            coding=coding,
         )
+
+    def _cut(
+        self, names: Sequence[str], places: Sequence[Place]
+    ) -> tuple[npt.NDArray[Any], torch.Tensor | None]:
+        """Return the crops of one sample, ``(K, C, *patch)``, and the coding of integers."""
+        images: list[npt.NDArray[Any]] = []
+        codings: list[Coding] = []
+        exact = all(keeps_voxels(place, self.patch) for place in places)
+        for name, place in zip(names, places, strict=True):
+            if self.integers and exact and isinstance(self.store, WithIntegers):
+                box = place.region
+                region, coding = self.store.read_stored(name, box.start, box.size)
+                images.append(cut_stored(region, place))
+                codings += [coding] * len(place.crops)
+            else:
+                read = functools.partial(self.store.read, name)
+                images.append(cut_images(read, self.store.facts(name), place, self.patch))
+        joined = np.concatenate(images) if len(images) > 1 else images[0]
+        return joined, _numbers(codings) if codings else None
+
+    def _cut_labels(self, name: str, place: Place) -> npt.NDArray[np.int16]:
+        read = functools.partial(self.store.read_label, name)
+        return cut_labels(read, self.store.facts(name), place, self.patch)
 
     def _draw(self, index: int) -> tuple[list[str], list[Place]]:
         """Return the volumes of a sample and where to look in each of them."""
@@ -163,15 +197,55 @@ def _column(store: CropSource, volumes: Sequence[str], name: str) -> list[str]:
     return [str(known.get(volume) or unknown or volume) for volume in volumes]
 
 
+def _numbers(codings: Sequence[Coding]) -> torch.Tensor:
+    rows = [(coding.low, coding.high, coding.centre, coding.scale) for coding in codings]
+    return torch.tensor([rows], dtype=torch.float32)
+
+
+def decoded(batch: Batch) -> Batch:
+    """Return a batch whose images are intensities, bit for bit those of :meth:`Coding.decode`."""
+    if batch.coding is None:
+        return batch
+    parts = batch.coding.reshape(*batch.images.shape[:2], 4, *(1,) * (batch.images.ndim - 2))
+    low, high, centre, scale = parts.unbind(2)
+    images = batch.images.float()
+    torch.clamp(images, low, high, out=images).sub_(centre).mul_(scale)
+    return replace(batch, images=images, coding=None)
+
+
 def collate(samples: Sequence[Batch]) -> Batch:
-    """Stack batches of one into one batch."""
+    """Stack batches of one into one batch; if some are intensities, all become so."""
+    if any(sample.coding is None for sample in samples):
+        samples = [decoded(sample) for sample in samples]
+    codings = [sample.coding for sample in samples if sample.coding is not None]
     names = samples[0].targets
     return Batch(
-        images=torch.cat([sample.images for sample in samples]),
-        targets={name: torch.cat([sample.targets[name] for sample in samples]) for name in names},
+        images=_joined([sample.images for sample in samples]),
+        targets={name: _joined([sample.targets[name] for sample in samples]) for name in names},
         volumes=[volume for sample in samples for volume in sample.volumes],
         indices=[index for sample in samples for index in sample.indices],
+        coding=torch.cat(codings) if codings else None,
     )
+
+
+def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Concatenate tensors; in a worker into memory that the training process shares.
+
+    They would be copied there when the batch is handed over: one copy of every voxel less.
+    """
+    if get_worker_info() is None:
+        return torch.cat(list(tensors))
+    first = tensors[0]
+    shape = (sum(len(tensor) for tensor in tensors), *first.shape[1:])
+    size = math.prod(shape) * first.element_size()
+    shared = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    strides = torch.empty(shape, device="meta").stride()
+    joined: torch.Tensor = first.new_empty(0).set_(shared, 0, shape, strides)
+    start = 0
+    for tensor in tensors:
+        joined[start : start + len(tensor)] = tensor
+        start += len(tensor)
+    return joined
 
 
 class GlobalBatches(Sampler[list[int]]):

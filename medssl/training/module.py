@@ -14,6 +14,7 @@ from torch import Tensor
 from medssl.encoders.base import Encoder
 from medssl.errors import TrainingError
 from medssl.training.config import OptimConfig
+from medssl.training.datamodules import decoded
 from medssl.training.optim import build_optimizer, build_scheduler
 from medssl.types import Batch, Losses
 
@@ -70,6 +71,10 @@ class TrainingModule(LightningModule):
 
     def after_step(self, step: int) -> None:
         """Follow an optimiser step: teachers, queues, centres."""
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """Make intensities of stored integers once they are on the device."""
+        return decoded(batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 Lightning's signature
         """Compute the loss of one batch and see that it is finite.

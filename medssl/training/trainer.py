@@ -176,6 +176,7 @@ def _loader(
         seed=settings.trainer.seed,
         labels=labels,
         balance=settings.data.balance,
+        integers=True,
     )
     batches = GlobalBatches(
         settings.trainer.steps * settings.trainer.accumulate,

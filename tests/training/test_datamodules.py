@@ -18,8 +18,15 @@ from medssl.sampling import (
     Uniform,
     VolumeFacts,
 )
+from medssl.store.coding import Coding
 from medssl.training.config import DataConfig
-from medssl.training.datamodules import CropDataset, GlobalBatches, collate, crop_loader
+from medssl.training.datamodules import (
+    CropDataset,
+    GlobalBatches,
+    collate,
+    crop_loader,
+    decoded,
+)
 
 SHAPE = (20, 18, 16)
 
@@ -71,6 +78,24 @@ class Cohort(Memory):
             "modality": ["ct", "ct", "mr"],
         }
     )
+
+
+class Integers(Memory):
+    """The same as integers, each volume with a coding of its own."""
+
+    def coding(self, volume):
+        return {
+            "a": Coding(100, 4000, 1500.0, 1 / 700),
+            "b": Coding(-40000, 40000, 12345.5, 0.1),
+            "c": Coding(20100, 24000, 22000.3, 1 / 3),
+        }[volume]
+
+    def read_stored(self, volume, start, size):
+        return super().read(volume, start, size).astype(np.int16), self.coding(volume)
+
+    def read(self, volume, start, size):
+        stored, coding = self.read_stored(volume, start, size)
+        return coding.decode(stored)
 
 
 def dataset(places, patch=(8, 8, 8), seed=3, labels=False, store=None, **options):
@@ -224,3 +249,26 @@ def test_crop_n_of_epoch_e_is_the_same_after_a_resume_and_across_two_ranks(worke
         joined = torch.cat([rank[number].images for rank in ranks])
         assert torch.equal(joined, batch.images)
         assert [i for rank in ranks for i in rank[number].indices] == batch.indices
+
+
+@pytest.mark.parametrize("name", ["body", "grid", "corresponding", "part_whole", "pairs", "slices"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_integers_become_the_same_intensities_on_the_device(name, workers):
+    places, patch = EVERY[name]
+    known = dataset(places, patch, store=Integers())
+    samples = dataset(places, patch, store=Integers(), integers=True)
+    some_integers = False
+    for number, batch in enumerate(crop_loader(samples, GlobalBatches(3, 4), workers=workers)):
+        some_integers |= batch.images.dtype == torch.int16
+        assert (batch.coding is None) == batch.images.is_floating_point()
+        expected = collate([known[n] for n in range(4 * number, 4 * number + 4)])
+        assert same(decoded(batch), expected)
+    assert some_integers == (name in {"body", "grid", "corresponding"})
+
+
+def test_integers_and_intensities_make_a_batch_of_intensities():
+    samples = dataset(Uniform(), store=Integers(), integers=True)
+    known = dataset(Uniform(), store=Integers())
+    mixed = collate([samples[0], known[1]])
+    assert same(mixed, collate([known[0], known[1]]))
+    assert mixed.coding is None
