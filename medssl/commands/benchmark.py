@@ -43,6 +43,7 @@ class CropRates:
         integers: The same left as integers, to be normalised on the device.
         proof: Only proved: how often a second the bytes of a crop are compared with their sums.
         body: Body-aware crops from the store, with the search for a place that holds body.
+        found: The same crops without the search. Body takes longer to decode than air does.
         volumes: How many volumes took part.
         workers: Crops per second of a loader with one and with two worker processes; none if that
             was not measured.
@@ -53,6 +54,7 @@ class CropRates:
     integers: float
     proof: float
     body: float
+    found: float
     volumes: int
     workers: tuple[float, float] | None = None
 
@@ -65,6 +67,11 @@ class CropRates:
     def share_of_proof(self) -> float:
         """The part of the time of a crop that its proof takes."""
         return self.store / self.proof
+
+    @property
+    def cost_of_search(self) -> float:
+        """How much the search for a place that holds body adds to a uniform crop, as a share."""
+        return self.store / self.body - self.store / self.found
 
     @property
     def cost_of_body(self) -> float:
@@ -126,7 +133,8 @@ def describe(rates: CropRates, patch: Shape) -> list[str]:
         f"store             {rates.store:8.0f} crops/s   {rates.share_of_ram:.2f} of it, "
         f"{rates.share_of_proof:.0%} of its time for checksums",
         f"store, integers   {rates.integers:8.0f} crops/s   {rates.integers / rates.ram:.2f} of it",
-        f"store, on body    {rates.body:8.0f} crops/s   {rates.cost_of_body:+.0%} time",
+        f"store, on body    {rates.body:8.0f} crops/s   {rates.cost_of_body:+.0%} time, "
+        f"{rates.cost_of_search:+.1%} for the search",
     ]
     if rates.workers is not None:
         one, two = rates.workers
@@ -162,12 +170,14 @@ def measure_crops(store: Store, patch: tuple[int, ...], *, crops: int, seed: int
 
     places = [draw(Uniform(), number) for number in range(crops)]
     boxes = [(name, place.region.start, place.region.size) for name, place in places]
+    found = [box(Body(), number) for number in range(crops)]
     ways: dict[str, Callable[[int], object]] = {
         "ram": lambda number: _cut(copies[places[number][0]], places[number][1], patch),
         "store": lambda number: store.read(*box(Uniform(), number)),
         "integers": lambda number: store.read_stored(*box(Uniform(), number)),
         "proof": lambda number: store.prove(*boxes[number]),
         "body": lambda number: store.read(*box(Body(), number)),
+        "found": lambda number: store.read(*found[number]),
     }
     rate = take_turns(ways, crops)
     return CropRates(
@@ -176,6 +186,7 @@ def measure_crops(store: Store, patch: tuple[int, ...], *, crops: int, seed: int
         integers=rate["integers"],
         proof=rate["proof"],
         body=rate["body"],
+        found=rate["found"],
         volumes=len(names),
     )
 

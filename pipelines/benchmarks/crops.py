@@ -67,7 +67,10 @@ def main() -> None:
         slices(store, patch, options)
         rates = measure_crops(store, patch, crops=options.crops, seed=options.seed)
         print(f"checksums      {rates.share_of_proof:8.1%} of the time of a crop")
-        print(f"crops on body  {rates.cost_of_body:+8.1%} time")
+        print(
+            f"crops on body  {rates.cost_of_body:+8.1%} time, "
+            f"{rates.cost_of_search:+.1%} for the search, the rest for denser voxels"
+        )
         one, two = measure_workers(store, patch, crops=options.crops, seed=options.seed)
         print(f"two workers    {two:8.0f} crops/s   {two / one:.2f} times one")
 
