@@ -30,12 +30,17 @@ Negative = Literal["square", "log"]
 EPSILON = 1e-6
 
 
-def predicted_overlap(crops: Tensor, bases: Tensor) -> Tensor:
+def predicted_overlap(crops: Tensor, bases: Tensor, overlap: Tensor | None = None) -> Tensor:
     """Return the overlap that the features of crops and base crops tell: ``relu(cos(z, q))``.
+
+    The published form stops learning where a crop and a base that overlap have come to lie on
+    opposite sides: there the slope of ``relu`` is 0. Ours keeps the slope of the cosine for them.
 
     Args:
         crops: ``(…, K, D)`` embeddings of the random crops.
         bases: ``(…, N, D)`` embeddings of the base crops.
+        overlap: ``(…, K, N)`` true overlaps, which say where the slope is kept; none keeps it
+            nowhere.
 
     Returns:
         ``(…, K, N)`` float32 in [0, 1].
@@ -48,7 +53,11 @@ def predicted_overlap(crops: Tensor, bases: Tensor) -> Tensor:
     with torch.autocast(crops.device.type, enabled=False):
         unit_crops = F.normalize(crops.float(), dim=-1)
         unit_bases = F.normalize(bases.float(), dim=-1)
-        return (unit_crops @ unit_bases.mT).clamp(min=0.0, max=1.0)
+        cosine = unit_crops @ unit_bases.mT
+        answered = cosine.clamp(min=0.0, max=1.0)
+        if overlap is None:
+            return answered
+        return torch.where(overlap > 0, cosine + (answered - cosine).detach(), answered)
 
 
 def position_terms(

@@ -10,12 +10,16 @@ from torch import Tensor
 
 from medssl.encoders.base import Encoder
 from medssl.registry import Registry
+from medssl.sampling.partners import JointSampler
 from medssl.sampling.places import Sampler
 from medssl.training.module import TrainingModule
 from medssl.transforms.views import ViewRecipe
 from medssl.types import Batch, Losses, Picture, Shape
 
-__all__ = ["METHODS", "Method", "list_methods"]
+__all__ = ["METHODS", "Method", "Targets", "list_methods"]
+
+Targets = Mapping[str, Any]
+"""Tensors by name; ``frames`` is a list of them."""
 
 METHODS: Registry[type[Method]] = Registry("method")
 
@@ -36,10 +40,14 @@ class Method(TrainingModule):
         name: The paper's name in lower case, as in configurations.
         couples_samples: Whether the loss of one place depends on the others of its batch, so that
             accumulating gradients over small batches is not the same as one large batch.
+        wants_frames: Whether the loss is told from where in its crop each view was read: target
+            ``frames`` then holds one ``(B * crops, d, d + 1)`` a view, see
+            :mod:`medssl.transforms.frames`.
     """
 
     name: ClassVar[str]
     couples_samples: ClassVar[bool] = False
+    wants_frames: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -50,7 +58,20 @@ class Method(TrainingModule):
         self.encoder = encoder
         self.patch = tuple(patch)
 
-    def places(self) -> Sampler:
+    @classmethod
+    def tiny(cls) -> dict[str, Any]:
+        """Return options of the smallest form that still has every part, for a crop of 16 voxels.
+
+        Tests and dry runs build it; what it learns is of no use.
+        """
+        return {}
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, from 0 to 1: what schedules of a method go by."""
+        return min(1.0, self.global_step / max(1, self.plan.steps))
+
+    def places(self) -> Sampler | JointSampler:
         """Return the sampler that says where in a volume to look."""
         raise NotImplementedError
 
@@ -58,14 +79,13 @@ class Method(TrainingModule):
         """Return what is done to the crops of a place before the loss sees them."""
         raise NotImplementedError
 
-    def loss(
-        self, views: Sequence[Tensor], targets: Mapping[str, Tensor], generator: torch.Generator
-    ) -> Losses:
+    def loss(self, views: Sequence[Tensor], targets: Targets, generator: torch.Generator) -> Losses:
         """Return the loss of one batch of views; a function of tensors alone.
 
         Args:
             views: As :meth:`views` made them, each ``(B * crops, C, *patch)``.
-            targets: What the sampler knows of the crops, each ``(B, …)``.
+            targets: What the sampler knows of the crops, each ``(B, …)``, and the frames of the
+                views where the method wants them.
             generator: Source of masks and other draws, on the device of the views.
         """
         raise NotImplementedError
@@ -80,11 +100,23 @@ class Method(TrainingModule):
 
     def make_views(self, batch: Batch, generator: torch.Generator) -> list[Tensor]:
         """Cut and transform the crops of a batch as :meth:`views` says."""
-        return self.views()(batch.images, generator)
+        return self.views_and_targets(batch, generator)[0]
+
+    def views_and_targets(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[list[Tensor], Targets]:
+        """Return what :meth:`loss` takes of a batch."""
+        recipe = self.views()
+        drawn = recipe.draw(batch.images.shape, generator)
+        views = recipe.apply(batch.images, drawn)
+        if not self.wants_frames:
+            return views, batch.targets
+        frames = [f.to(batch.images.device) for f in recipe.frames(batch.images.shape, drawn)]
+        return views, {**batch.targets, "frames": frames}
 
     def compute_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Make the views of a batch and return the losses."""
-        return self.loss(self.make_views(batch, generator), batch.targets, generator)
+        return self.loss(*self.views_and_targets(batch, generator), generator)
 
 
 def list_methods() -> list[str]:

@@ -10,7 +10,7 @@ patch by default, because Hounsfield units are absolute.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,7 +20,7 @@ from medssl.encoders.base import upsample_mask
 from medssl.encoders.token_decoder import TokenDecoder
 from medssl.errors import ConfigError
 from medssl.losses.reconstruction import masked_mse, normalise_cells
-from medssl.methods.base import Method
+from medssl.methods.base import Method, Targets
 from medssl.parts.masking import RandomCells
 from medssl.parts.pictures import masking_picture
 from medssl.sampling.body import Body
@@ -73,6 +73,11 @@ class MAE(Method):
         self.body_share = body_share
         self.decoder = TokenDecoder(self.encoder, width=decoder_width, depth=decoder_depth)
 
+    @classmethod
+    def tiny(cls) -> dict[str, Any]:
+        """Return the options of tests."""
+        return {"mask_size": 4, "decoder_width": 32, "decoder_depth": 1}
+
     def places(self) -> Sampler:
         """Look where there is body."""
         return Body(share=self.body_share)
@@ -84,7 +89,7 @@ class MAE(Method):
     def loss(
         self,
         views: Sequence[Tensor],
-        targets: Mapping[str, Tensor],  # noqa: ARG002 the volume is its own target
+        targets: Targets,  # noqa: ARG002 the volume is its own target
         generator: torch.Generator,
     ) -> Losses:
         """Return the squared error over hidden voxels."""

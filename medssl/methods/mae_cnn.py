@@ -8,7 +8,7 @@ flip along left and right by default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from medssl.encoders.base import upsample_mask
 from medssl.encoders.decoders import LightDecoder
 from medssl.losses.reconstruction import masked_mse
-from medssl.methods.base import Method
+from medssl.methods.base import Method, Targets
 from medssl.parts.masking import RandomCells
 from medssl.parts.pictures import masking_picture
 from medssl.sampling.body import Body
@@ -58,6 +58,11 @@ class MAECNN(Method):
             self.encoder, out_channels=self.encoder.in_channels, skips=skips
         )
 
+    @classmethod
+    def tiny(cls) -> dict[str, Any]:
+        """Return the options of tests."""
+        return {"mask_size": 4}
+
     def places(self) -> Sampler:
         """Look where there is body."""
         return Body(share=self.body_share)
@@ -69,7 +74,7 @@ class MAECNN(Method):
     def loss(
         self,
         views: Sequence[Tensor],
-        targets: Mapping[str, Tensor],  # noqa: ARG002 the volume is its own target
+        targets: Targets,  # noqa: ARG002 the volume is its own target
         generator: torch.Generator,
     ) -> Losses:
         """Return the squared error over hidden voxels."""

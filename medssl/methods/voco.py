@@ -15,7 +15,7 @@ and right under a task that is about position.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -29,7 +29,7 @@ from medssl.losses.position import (
     predicted_overlap,
     regularisation,
 )
-from medssl.methods.base import Method
+from medssl.methods.base import Method, Targets
 from medssl.parts.heads import mlp
 from medssl.parts.pictures import position_pictures
 from medssl.parts.teacher import Teacher
@@ -93,6 +93,11 @@ class VoCo(Method):
         self.teacher_encoder = Teacher(self.encoder) if teacher == "full" else None
         self.teacher_head = Teacher(self.head) if teacher != "none" else None
 
+    @classmethod
+    def tiny(cls) -> dict[str, Any]:
+        """Return the options of tests."""
+        return {"grid": (2, 2, 1), "crops": 2, "width": 32}
+
     def places(self) -> Sampler:
         """Cut base crops that tile a window, and random crops within it."""
         return Grid(grid=self.grid, crops=self.crops)
@@ -108,17 +113,17 @@ class VoCo(Method):
     def loss(
         self,
         views: Sequence[Tensor],
-        targets: Mapping[str, Tensor],
+        targets: Targets,
         generator: torch.Generator,  # noqa: ARG002 nothing is drawn
     ) -> Losses:
         """Return the loss of position, the likeness of the bases and the contrast of volumes."""
         overlap = targets["overlap"]
         bases, crops = self._embed(views, len(overlap), self.encoder, self.head, self.dropout)
         fixed_bases, fixed_crops = self._reference(views, bases, crops)
-        predicted = predicted_overlap(crops, fixed_bases)
+        predicted = predicted_overlap(crops, fixed_bases, overlap)
         if self.teacher_encoder is not None:
             # the released code lets student and teacher change places and takes the mean
-            predicted = (predicted + predicted_overlap(fixed_crops, bases)) / 2
+            predicted = (predicted + predicted_overlap(fixed_crops, bases, overlap)) / 2
         terms = {
             "position": position_loss(overlap, predicted, negative=self.negative),
             "spread": regularisation(bases, power=self.regularisation_power),

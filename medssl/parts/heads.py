@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 
 from medssl.errors import ConfigError
+from medssl.parts.gather import JointBatchNorm
 
 __all__ = ["Norm", "mlp"]
 
@@ -27,7 +28,8 @@ def mlp(
     """Build the projector or predictor that nearly every joint-embedding method uses.
 
     Each layer but the last is Linear, norm, ReLU. Batch norm needs at least two vectors in a
-    training batch and lets samples see each other; layer norm has neither property.
+    training batch and lets samples see each other, those of other ranks too; layer norm has
+    neither property.
 
     Args:
         in_features: Length of an input vector.
@@ -70,5 +72,5 @@ def mlp(
 
 def _norm(norm: Norm, features: int, *, affine: bool) -> nn.Module:
     if norm == "batch":
-        return nn.BatchNorm1d(features, affine=affine)
+        return JointBatchNorm(features, affine=affine)
     return nn.LayerNorm(features, elementwise_affine=affine)

@@ -15,6 +15,7 @@ from lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from medssl.errors import TrainingError
+from medssl.sampling.partners import JointSampler
 from medssl.sampling.places import Sampler as PlaceSampler
 from medssl.training.callbacks import ProgressReporter
 from medssl.training.checkpoint import AtomicCheckpointIO, Checkpoints, newest_checkpoint
@@ -112,7 +113,7 @@ def train(
     *,
     store: CropSource,
     volumes: Sequence[str],
-    places: PlaceSampler,
+    places: PlaceSampler | JointSampler,
     settings: RunSettings,
     run: Path,
     resume: bool = False,
@@ -165,7 +166,7 @@ def _loader(
     first_step: int,
     store: CropSource,
     volumes: Sequence[str],
-    places: PlaceSampler,
+    places: PlaceSampler | JointSampler,
     labels: bool,
 ) -> DataLoader[Batch]:
     dataset = CropDataset(

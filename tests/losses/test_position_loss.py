@@ -180,3 +180,14 @@ def test_one_volume_has_no_other_to_compare_with():
     loss = inter_volume_loss(crops, embeddings(1, 3, 8), crops.detach(), embeddings(1, 3, 8))
     loss.backward()
     assert loss == 0
+
+
+def test_a_crop_on_the_wrong_side_of_a_base_it_overlaps_still_learns():
+    bases = torch.tensor([[[1.0, 0.0]]])
+    overlap = torch.ones(1, 1, 1)
+    for known, moves in ((None, False), (overlap, True)):
+        crops = torch.tensor([[[-1.0, 0.5]]], requires_grad=True)
+        predicted = predicted_overlap(crops, bases, known)
+        assert predicted.item() == 0.0
+        position_loss(overlap, predicted).backward()
+        assert bool(crops.grad.abs().sum() > 0) == moves

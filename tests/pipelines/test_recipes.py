@@ -13,6 +13,7 @@ import yaml
 
 import medssl
 from medssl.commands.phantoms import write_phantoms
+from medssl.methods import METHODS
 
 PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"
 PRETRAIN = sorted(PIPELINES.glob("pretrain/*.yaml"))
@@ -58,10 +59,10 @@ def adapted(path, *, full=False):
     changes = dict(QUICK)
     if not full and "encoder" in config:
         changes |= SIBLING.get(config["encoder"]["name"], {})
+    if "method" in config:
+        changes |= {f"method.{k}": v for k, v in METHODS[config["method"]["name"]].tiny().items()}
     if "mask_size" in config.get("method", {}):
         changes["method.mask_size"] = 8
-    if config.get("method", {}).get("name") == "voco":
-        changes |= {"method.grid": [2, 2, 1], "method.crops": 2, "method.width": 32}
     return changes
 
 
