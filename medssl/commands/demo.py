@@ -124,7 +124,7 @@ def _pretrain(out: Path) -> list[Any]:
     runs = []
     for name, config in (("voco", VOCO), ("mae", MAE)):
         pretrain(config=config, data=out / "store", out=out / name)
-        pictures = draw_pictures(out / name, out / "store")
+        pictures, _ = draw_pictures(out / name, out / "store")
         runs.append(PretrainedRun(name, out / name, pictures))
     return runs
 

@@ -12,6 +12,7 @@ from medssl.commands.session import CommandSession
 
 if TYPE_CHECKING:
     from medssl.methods.base import Method
+    from medssl.report.page import Panels
     from medssl.store.store import Store
     from medssl.training.trainer import RunSettings
     from medssl.types import Picture
@@ -60,7 +61,7 @@ def pretrain(
     ) as session:
         _run(session, configuration, Path(data), out, resume=resume)
     if not session.follows:  # the report shows the session's record, so it comes after it
-        write_pretrain_report(out, draw_pictures(out, Path(data)))
+        write_pretrain_report(out, *draw_pictures(out, Path(data)))
     return out / "export"
 
 
@@ -164,8 +165,8 @@ def _records(
     return contract, training
 
 
-def draw_pictures(run: Path, data: Path) -> list[Picture]:
-    """Return pictures of what a finished run was asked, and what it answers now.
+def draw_pictures(run: Path, data: Path) -> tuple[list[Picture], Panels | None]:
+    """Return pictures of what a finished run was asked and answers now, and of where it looked.
 
     Args:
         run: The run folder, with its configuration and its checkpoints.
@@ -173,6 +174,7 @@ def draw_pictures(run: Path, data: Path) -> list[Picture]:
     """
     import torch
 
+    from medssl.report.places import store_panels
     from medssl.store.store import Store
     from medssl.training.checkpoint import AtomicCheckpointIO, newest_checkpoint
     from medssl.training.datamodules import CropDataset, collate
@@ -187,5 +189,7 @@ def draw_pictures(run: Path, data: Path) -> list[Picture]:
     store, seed = Store.open(data), settings.trainer.seed + 1
     dataset = CropDataset(store, store.ids, method.places(), settings.data.patch, seed=seed)
     batch = collate([dataset[number] for number in range(2)])
+    places = store_panels(store, method.places(), settings.data.patch)
     with torch.no_grad():
-        return method.eval().pictures(batch, batch_generator(seed, 0, torch.device("cpu")))
+        generator = batch_generator(seed, 0, torch.device("cpu"))
+        return method.eval().pictures(batch, generator), places

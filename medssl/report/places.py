@@ -11,13 +11,15 @@ from scipy.ndimage import gaussian_filter
 
 from medssl.report.page import Page, Panel, Panels, Section
 from medssl.report.panels import anatomy, grey_window
+from medssl.sampling.body import block_mean
 from medssl.sampling.counter import rng
 from medssl.sampling.facts import VolumeFacts
 from medssl.sampling.partners import JointSampler
 from medssl.sampling.places import Sampler
+from medssl.store.store import Store
 from medssl.types import Box, Place, Shape
 
-__all__ = ["count_draws", "map_panels", "places_page"]
+__all__ = ["count_draws", "map_panels", "places_page", "store_panels"]
 
 Counts = npt.NDArray[np.float64]
 
@@ -25,6 +27,9 @@ _VIEWS = ((1, "from the front"), (2, "from below"), (0, "from the side"))
 """Axis that is summed over, and what that view is called."""
 
 _FAINT = 0.01
+
+_MOST_CELLS = 128
+"""A map of a run has at most so many cells along an axis, however large the volume."""
 
 _BLUR_MM = 6.0
 """Ten thousand middles on a million voxels are dust; this much gathers them to a density."""
@@ -38,6 +43,7 @@ def count_draws(
     draws: int,
     partner: VolumeFacts | None = None,
     seed: int = 0,
+    cell: Shape | None = None,
 ) -> tuple[Counts, Counts]:
     """Count how often each voxel of a volume lay in a crop, and was the middle of one.
 
@@ -48,23 +54,27 @@ def count_draws(
         draws: How many places.
         partner: The volume that a joint sampler is given first; its counts are of the second.
         seed: Of the draws.
+        cell: Edges in voxels of the cells that are counted, for large volumes; none counts voxels.
 
     Returns:
         Crops that covered each voxel, and crops whose middle it was, both of the volume's shape.
     """
-    steps = np.zeros([count + 1 for count in facts.shape])
-    middles = np.zeros(facts.shape)
+    cell = cell or (1,) * len(facts.shape)
+    shape = tuple(-(-count // edge) for count, edge in zip(facts.shape, cell, strict=True))
+    steps = np.zeros([count + 1 for count in shape])
+    middles = np.zeros(shape)
     for number in range(draws):
         place = _draw(sampler, facts, partner, patch, rng(seed, number))
         for box in place.crops:
             start = np.add(box.start, place.region.start)
-            _add_corners(steps, Box(tuple(start), box.size), facts.shape)
+            low, high = start // cell, -(-(start + box.size) // cell)
+            _add_corners(steps, Box(tuple(low), tuple(high - low)), shape)
             middle = start + np.array(box.size) // 2
             if (middle >= 0).all() and (middle < facts.shape).all():
-                middles[tuple(middle)] += 1
+                middles[tuple(middle // cell)] += 1
     for axis in range(steps.ndim):
         steps = np.cumsum(steps, axis=axis)
-    return steps[tuple(slice(0, count) for count in facts.shape)], middles
+    return steps[tuple(slice(0, count) for count in shape)], middles
 
 
 def _draw(
@@ -126,6 +136,36 @@ def _painted(behind: npt.NDArray[np.floating], share: Counts) -> npt.NDArray[np.
     colour = mpl.colormaps["inferno"](share)[..., :3]
     strength = np.where(share > _FAINT, 0.25 + 0.6 * share, 0.0)[..., None]
     return np.asarray(255 * ((1 - strength) * grey + strength * colour), np.uint8)
+
+
+def store_panels(
+    store: Store, sampler: Sampler | JointSampler, patch: Shape, *, draws: int = 2_000
+) -> Panels | None:
+    """Show over one volume of a store where a run looks; none for stores of planar images.
+
+    Args:
+        store: Its first volume is shown, and lies beside its second for joint samplers.
+        sampler: What draws.
+        patch: Voxels along each edge of a crop.
+        draws: How many places.
+    """
+    first, second = store.ids[0], store.ids[min(1, len(store) - 1)]
+    facts = store.facts(first)
+    if len(facts.shape) != 3:
+        return None
+    cell = tuple(-(-count // _MOST_CELLS) for count in facts.shape)
+    image = block_mean(store.read(first, (0, 0, 0), facts.shape)[0], cell)
+    partner = store.facts(second)
+    covered, _ = count_draws(sampler, facts, patch, draws=draws, partner=partner, cell=cell)
+    spacing_mm = [mm * edge for mm, edge in zip(facts.spacing_mm, cell, strict=True)]
+    return map_panels(
+        image,
+        spacing_mm,
+        covered,
+        title="Voxels that crops cover",
+        caption=f"{draws:,} draws over one volume of the store: bright where most crops lie, "
+        "plain grey where none does.",
+    )
 
 
 def places_page(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medssl.report.figures import curves
 from medssl.report.numbers import count, duration, fixed, short
-from medssl.report.page import Block, Chart, KeyFigure, Page, Section
+from medssl.report.page import Block, Chart, KeyFigure, Page, Panels, Section
 from medssl.report.panels import picture_blocks
 from medssl.report.run import RunFolder, curve
 from medssl.types import Picture
@@ -35,13 +35,16 @@ FIGURES = frozenset({"loss", "volumes_per_s", "rankme", "feature_spread", "gradi
 """What has a chart of its own; every other column is a term of the loss."""
 
 
-def write_pretrain_report(run_dir: Path, pictures: Sequence[Picture] = ()) -> Path:
+def write_pretrain_report(
+    run_dir: Path, pictures: Sequence[Picture] = (), places: Panels | None = None
+) -> Path:
     """Write ``report.html`` into a pretraining run and return where it is.
 
     Args:
         run_dir: A run folder with ``metrics.csv``, ``config.yaml``, ``run.json`` and ``export/``;
             what is missing is left out.
         pictures: What the method was asked and what it answered.
+        places: Where it looked, from :func:`~medssl.report.places.store_panels`.
 
     Raises:
         OutputError: If the file can't be written.
@@ -60,6 +63,7 @@ def write_pretrain_report(run_dir: Path, pictures: Sequence[Picture] = ()) -> Pa
                 picture_blocks(pictures),
                 "Taken from the run's own volumes, as the network saw them, after the last step.",
             ),
+            *([] if places is None else [Section("Where it looked", (places,))]),
             Section("Learning", loss_charts(run)),
             Section(
                 "Are the features alive?",

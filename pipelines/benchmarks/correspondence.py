@@ -46,32 +46,37 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=24)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--methods", nargs="+", default=["voco"], choices=["voco", "mae_cnn"])
+    parser.add_argument("--seed", type=int, default=0, help="which patients, which pairs")
     parser.add_argument("--work", type=Path, help="folder to keep stores and runs in")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
-        compare("phantom CT", phantoms(work, options.patients), (32, 32, 32), work, options)
+        compare("phantom CT", phantoms(work, options), (32, 32, 32), work, options)
         if options.hippocampus:
-            store = hippocampus(options.hippocampus, work, options.patients)
+            store = hippocampus(work, options)
             compare("hippocampus MR", store, (24, 24, 24), work, options)
 
 
-def phantoms(work: Path, patients: int) -> Store:
+def phantoms(work: Path, options: argparse.Namespace) -> Store:
     """Prepare synthetic trunks, without lesions, which lie elsewhere in every patient."""
     raw = work / "phantoms"
     organs = [name for name in ORGANS if name != "lesion"]
     if not raw.exists():
-        write_phantoms(raw, count=patients, size=(96, 96, 112), labels=True, organs=organs)
+        seed = options.seed * options.patients
+        write_phantoms(
+            raw, count=options.patients, size=(96, 96, 112), seed=seed, labels=True, organs=organs
+        )
     names = sorted(path.name for path in (raw / "imagesTr").glob("*.nii.gz"))
     return prepared(raw, names, dict.fromkeys(organs, 0), work / "phantom_store", "ct")
 
 
-def hippocampus(source: Path, work: Path, patients: int) -> Store:
+def hippocampus(work: Path, options: argparse.Namespace) -> Store:
     """Prepare brain crops that have both an image and a label."""
+    source = options.hippocampus
     both = [{path.name for path in (source / folder).glob("hippocampus_*.nii.gz")}
             for folder in ("imagesTr", "labelsTr")]  # fmt: skip
     names = sorted(both[0] & both[1])
-    chosen = sorted(rng(0).choice(names, patients, replace=False).tolist())
+    chosen = sorted(rng(options.seed).choice(names, options.patients, replace=False).tolist())
     return prepared(source, chosen, {"anterior": 1, "posterior": 2}, work / "brain_store", "mr")
 
 
@@ -104,7 +109,7 @@ def compare(
             f"{title}, {method}: {options.steps} steps in {trained - start:.0f} s, descriptors of "
             f"{len(store)} volumes in {time.perf_counter() - trained:.1f} s"
         )
-    hits = look_up(store, found)
+    hits = look_up(store, found, options.seed)
     patients = hits.pop("patient")
     print(f"{title}: {len(patients)} voxels of {len(set(patients))} patients, same label")
     for way, same in hits.items():
@@ -129,7 +134,7 @@ def configuration(method: str, patch: tuple, steps: int) -> dict:
     }
 
 
-def look_up(store: Store, folders: dict[str, Path]) -> dict:
+def look_up(store: Store, folders: dict[str, Path], seed: int) -> dict:
     """Return for each way whether the voxel that was found has the label of the one asked for."""
     masks = {
         name: store.read_label(name, (0, 0, 0), store.row(name)["shape"]) for name in store.ids
@@ -142,7 +147,7 @@ def look_up(store: Store, folders: dict[str, Path]) -> dict:
     for number, name in enumerate(store.ids):
         one = store.facts(name)
         for pair in range(PAIRS_A_PATIENT):
-            draw = rng(0, number, pair)
+            draw = rng(seed, number, pair)
             labels = sorted(one.label_voxels)
             label = labels[int(draw.integers(len(labels)))]
             voxel = tuple(draw.choice(one.label_voxels[label]).tolist())

@@ -76,6 +76,7 @@ def run_pretraining(path, stores, out, *, full=False):
 @pytest.mark.parametrize("path", PRETRAIN, ids=stem)
 def test_pretraining_recipe_runs(path, stores, tmp_path):
     export = run_pretraining(path, stores, tmp_path / "run")
+    assert "Where it looked" in (tmp_path / "run/report.html").read_text()
     encoder, _ = medssl.load_encoder(export)
     assert (
         encoder.name

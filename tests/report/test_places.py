@@ -30,6 +30,23 @@ def test_counts_are_those_of_painting_every_crop():
     assert np.array_equal(middles, found[inside])
 
 
+def test_cells_are_counted_where_a_crop_touches_them():
+    sampler, cell = Uniform(), (3, 4, 3)
+    covered, middles = count_draws(sampler, facts_of(), PATCH, draws=40, seed=1, cell=cell)
+    assert covered.shape == middles.shape == (4, 3, 3)
+    expected = np.zeros(covered.shape)
+    for number in range(40):
+        voxels = np.zeros(SHAPE)
+        place = sampler.place(facts_of(), PATCH, rng(1, number))
+        start = place.region.start
+        voxels[tuple(slice(a, a + n) for a, n in zip(start, PATCH, strict=True))] = 1
+        touched = {tuple(at // cell) for at in np.argwhere(voxels)}
+        for at in touched:
+            expected[at] += 1
+    assert np.array_equal(covered, expected)
+    assert middles.sum() == 40
+
+
 def test_joint_samplers_are_counted_in_the_second_volume():
     covered, _ = count_draws(Corresponding(), facts_of(), PATCH, draws=5, partner=facts_of())
     assert covered.sum() == 5 * np.prod(PATCH)
