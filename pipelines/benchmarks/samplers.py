@@ -11,6 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from medssl.phantom import make_subject
@@ -43,15 +44,18 @@ PATCH = (32, 32, 32)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, default=Path("samplers.html"))
+    parser.add_argument("--picture", type=Path, help="also all maps from the front in one PNG")
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="of the phantom")
     options = parser.parse_args()
     (image, facts), (_, partner) = (subject(options.seed + n) for n in range(2))
     chosen = samplers()
     for name, (sampler, patch, _) in chosen.items():
-        show(name, sampler, patch, facts, partner)
+        show(name, sampler, patch, facts, partner, number=min(2000, options.draws))
     page = places_page(image, facts, chosen, draws=options.draws, partner=partner)
     page.write(options.out)
+    if options.picture:
+        draw(image, facts, partner, chosen, options)
     print(f"maps of {options.draws} draws in {options.out}")
 
 
@@ -85,15 +89,37 @@ def samplers() -> dict:
     }  # fmt: skip
 
 
+def draw(
+    image: np.ndarray,
+    facts: VolumeFacts,
+    partner: VolumeFacts,
+    chosen: dict,
+    options: argparse.Namespace,
+) -> None:
+    """Write the voxels that crops of each sampler cover, seen from the front, as one picture."""
+    figure, axes = plt.subplots(2, 6, figsize=(10, 4.6), layout="constrained")
+    for axis, (name, (sampler, patch, _)) in zip(axes.flat, chosen.items(), strict=False):
+        covered, _ = count_draws(sampler, facts, patch, draws=options.draws, partner=partner)
+        axis.imshow(image.mean(axis=1).T, cmap="gray", origin="lower")
+        over = covered.sum(axis=1).T
+        alpha = np.where(over > 0.01 * over.max(), 0.25 + 0.5 * over / over.max(), 0.0)
+        axis.imshow(over, cmap="inferno", alpha=alpha, origin="lower")
+        axis.set_title(name, fontsize=8)
+    for axis in axes.flat:
+        axis.axis("off")
+    figure.savefig(options.picture, dpi=90)
+
+
 def show(
     name: str,
     sampler: Sampler | JointSampler,
     patch: tuple,
     facts: VolumeFacts,
     partner: VolumeFacts,
+    *,
+    number: int,
 ) -> None:
     """Print cost and aim of one sampler."""
-    number = 2000
     start = time.perf_counter()
     for index in range(number):
         if isinstance(sampler, JointSampler):
