@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.commands.configuration import Configuration, load_configuration, pretrain_sections
 from medssl.commands.session import CommandSession
+from medssl.errors import UsageError, WeightsMismatchError
 
 if TYPE_CHECKING:
+    from medssl.encoders.base import Encoder
     from medssl.methods.base import Method
     from medssl.report.page import Panels
     from medssl.store.store import Store
@@ -28,6 +30,8 @@ def pretrain(
     out: Path,
     overwrite: bool = False,
     resume: bool = False,
+    weights: Path | None = None,
+    after: Path | None = None,
     overrides: Sequence[str] | Mapping[str, Any] = (),
 ) -> Path:
     """Pretrain an encoder on a store and export it.
@@ -38,6 +42,9 @@ def pretrain(
         out: The run folder: checkpoints, metrics, report and export.
         overwrite: Replace a run that is there.
         resume: Go on from the newest checkpoint that is whole.
+        weights: An export or a run whose encoder this one starts from; heads and optimiser are new.
+        after: A run with an infinite schedule to go on from as if it had never been annealed: with
+            its optimiser, heads and steps, towards a larger trainer.steps.
         overrides: Values that differ from the file, by dotted name.
 
     Returns:
@@ -53,20 +60,34 @@ def pretrain(
     """
     configuration = load_configuration(config, overrides, pretrain_sections())
     from medssl.report.pretrain import write_pretrain_report
+    from medssl.training.checkpoint import continue_from
 
-    options = {"config": configuration.to_dict(), "resume": resume}
+    if weights is not None and after is not None:
+        raise UsageError("--weights and --after were both given; a run starts from one of them")
+    options = {"config": configuration.to_dict(), "resume": resume, "weights": weights}
+    options["after"] = after
     out = Path(out)
     with CommandSession(
         "pretrain", out=out, overwrite=overwrite, resume=resume, options=options
     ) as session:
-        _run(session, configuration, Path(data), out, resume=resume)
+        if after is not None and not resume:
+            begun = continue_from(Path(after), out)
+            session.note(f"goes on after step {begun} of {Path(after).name}")
+        goes_on = resume or after is not None
+        _run(session, configuration, Path(data), out, resume=goes_on, weights=weights)
     if not session.follows:  # the report shows the session's record, so it comes after it
         write_pretrain_report(out, *draw_pictures(out, Path(data)))
     return out / "export"
 
 
 def _run(
-    session: CommandSession, configuration: Configuration, data: Path, out: Path, *, resume: bool
+    session: CommandSession,
+    configuration: Configuration,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool,
+    weights: Path | None,
 ) -> None:
     from medssl.evaluation.monitor import CollapseMonitor
     from medssl.store.store import Store
@@ -76,10 +97,11 @@ def _run(
     settings = configuration.run_settings()
     store = Store.open(data)
     method = build_method(configuration, settings)
+    origin = "none" if weights is None else start_from(method.encoder, weights)
     _say_padding(session, store, settings.data.patch)
     text = configuration.to_yaml()
     (out / "config.yaml").write_text(text, encoding="utf-8")
-    contract, training = _records(store, settings, method, text)
+    contract, training = _records(store, settings, method, text, origin)
     encoder = method.exported_encoder()
     try_export(out, encoder, encoder=encoder, contract=contract, training=training)
     every = settings.trainer.monitor_every
@@ -129,6 +151,30 @@ def build_method(configuration: Configuration, settings: RunSettings) -> Method:
     return METHODS[wanted.name](encoder=encoder, patch=patch, **wanted.options)
 
 
+def start_from(encoder: Encoder, weights: Path) -> str:
+    """Fill an encoder with the weights of an export and return which these are.
+
+    Raises:
+        InputError: If there is no export.
+        WeightsMismatchError: If they are of another encoder.
+    """
+    from medssl.weights.load import encoder_from, find_export
+    from medssl.weights.manifest import read_manifest
+
+    folder = find_export(weights)
+    manifest = read_manifest(folder / "manifest.json")
+    state = encoder_from(folder, manifest).state_dict()
+    mine = encoder.state_dict()
+    if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in mine.items()}:
+        raise WeightsMismatchError(
+            f'the weights "{Path(weights).name}" are of encoder {manifest.encoder.name} '
+            f"{manifest.encoder.config}, and the configuration asks for {encoder.name} "
+            f"{encoder.config}; give both the same encoder and data.patch"
+        )
+    encoder.load_state_dict(state)
+    return f"{manifest.id} ({manifest.file.sha256[:12]})"
+
+
 def _say_padding(session: CommandSession, store: Store, patch: Sequence[int]) -> None:
     smaller = sum(
         any(n < p for n, p in zip(store.row(volume)["shape"], patch, strict=False))
@@ -142,7 +188,7 @@ def _say_padding(session: CommandSession, store: Store, patch: Sequence[int]) ->
 
 
 def _records(
-    store: Store, settings: RunSettings, method: Method, config_text: str
+    store: Store, settings: RunSettings, method: Method, config_text: str, origin: str
 ) -> tuple[InputContract, TrainingRecord]:
     from medssl.weights.manifest import InputContract, TrainingRecord
 
@@ -160,6 +206,7 @@ def _records(
         seed=settings.trainer.seed,
         volumes=len(rows),
         patients=len({row["patient"] for row in rows}),
+        initial_weights=origin,
         config_sha256=hashlib.sha256(config_text.encode()).hexdigest(),
     )
     return contract, training

@@ -20,12 +20,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 
-from medssl.errors import OutputError, TrainingError
+from medssl.errors import InputError, OutputError, TrainingError
 from medssl.io.atomic import atomic_path, write_text
 
-__all__ = ["AtomicCheckpointIO", "Checkpoints", "newest_checkpoint"]
+__all__ = ["AtomicCheckpointIO", "Checkpoints", "continue_from", "newest_checkpoint"]
 
 log = logging.getLogger(__name__)
+PRE_ANNEAL = "pre_anneal.ckpt"
 _NAME = re.compile(r"step-(\d+)\.ckpt$")
 
 
@@ -123,6 +124,31 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def continue_from(earlier: Path, run: Path) -> int:
+    """Put the state that a run had before its anneal into a new run, to be resumed from there.
+
+    Args:
+        earlier: The run folder to go on from.
+        run: The new one.
+
+    Returns:
+        The step of that state.
+
+    Raises:
+        InputError: If the earlier run kept no such state.
+    """
+    source = earlier / "checkpoints" / PRE_ANNEAL
+    if not source.is_file():
+        raise InputError(
+            f'"{earlier.name}" has no {PRE_ANNEAL} to go on from; runs keep it that were trained '
+            "with optim.schedule infinite. To start from its weights alone, give --weights"
+        )
+    state = AtomicCheckpointIO().load_checkpoint(source)
+    step = int(state["global_step"])
+    AtomicCheckpointIO().save_checkpoint(state, run / "checkpoints" / f"step-{step}.ckpt")
+    return step
+
+
 class Checkpoints(Callback):
     """Saves every so many steps and at the end.
 
@@ -130,16 +156,26 @@ class Checkpoints(Callback):
         folder: Where the files ``step-N.ckpt`` go.
         every: Steps between two saves.
         keep: How many generations stay.
+        before_anneal: Step after which the rate is annealed; its state is kept beside the rest as
+            ``pre_anneal.ckpt``.
     """
 
-    def __init__(self, folder: Path, *, every: int, keep: int = 2) -> None:
+    def __init__(
+        self, folder: Path, *, every: int, keep: int = 2, before_anneal: int | None = None
+    ) -> None:
         self.folder = folder
         self.every = every
         self.keep = keep
+        self.before_anneal = before_anneal
         self._saved_step = -1
+        self._plateau_step = -1
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Save when a multiple of ``every`` was reached."""
+        # With accumulated gradients several batches end at one step; the first has just taken it.
+        if trainer.global_step == self.before_anneal != self._plateau_step:
+            self._plateau_step = trainer.global_step
+            trainer.save_checkpoint(self.folder / PRE_ANNEAL)
         if trainer.global_step % self.every == 0 and trainer.global_step != self._saved_step:
             self.save(trainer)
 

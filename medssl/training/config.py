@@ -56,10 +56,21 @@ class OptimConfig:
     Attributes:
         lr: Peak learning rate.
         weight_decay: Decay of matrices and kernels.
+        final_weight_decay: Decay at the last step, reached along a cosine; none keeps it.
         betas: Averaging rates of AdamW.
-        warmup: Share of the steps over which the rate rises from zero.
-        schedule: ``cosine`` falls to ``lr * final_lr_ratio``; ``constant`` stays at ``lr``.
+        warmup: Share of the steps over which the rate rises from zero; 1 or more is a number of
+            steps.
+        schedule: ``cosine`` falls to ``lr * final_lr_ratio``; ``constant`` stays at ``lr``;
+            ``infinite`` cools down to a plateau that can last as long as data keeps coming, and
+            anneals at the end. The checkpoint before the anneal is kept as ``pre_anneal.ckpt``, for
+            a longer run to go on from (``medssl pretrain --after RUN``).
         final_lr_ratio: Rate at the last step, as a share of ``lr``.
+        plateau_lr_ratio: Of ``infinite``: the rate of the plateau, as a share of ``lr``.
+        cooldown: Of ``infinite``: over which share or number of steps the rate falls to the plateau
+            along a cosine, after the warm-up. A run that will be made longer wants numbers of steps
+            for all three, since shares of a longer run are more steps.
+        anneal: Of ``infinite``: the last share or number of steps, over which the rate falls
+            exponentially.
         clip_norm: Largest norm of the gradient; larger ones are scaled down. 0 never clips.
         encoder_lr_ratio: Rate of the encoder as a share of the rest's; only fine-tuning lowers it.
         ema: Momentum of the running mean of the weights that fine-tuning predicts with; 0 is off.
@@ -67,10 +78,14 @@ class OptimConfig:
 
     lr: float = 1e-3
     weight_decay: float = 0.01
+    final_weight_decay: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     warmup: float = 0.05
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "infinite"] = "cosine"
     final_lr_ratio: float = 0.0
+    plateau_lr_ratio: float = 0.3
+    cooldown: float = 0.2
+    anneal: float = 0.1
     clip_norm: float = 1.0
     encoder_lr_ratio: float = 1.0
     ema: float = 0.0
@@ -78,8 +93,16 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ConfigError(f"optim.lr is {self.lr}; expected a positive learning rate")
-        if not 0 <= self.warmup < 1:
-            raise ConfigError(f"optim.warmup is {self.warmup}; expected a share in [0, 1)")
+        for name in ("warmup", "cooldown", "anneal"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"optim.{name} is {getattr(self, name)}; expected a share of the steps below "
+                    "1, or a number of steps"
+                )
+        if not 0 < self.plateau_lr_ratio <= 1:
+            raise ConfigError(
+                f"optim.plateau_lr_ratio is {self.plateau_lr_ratio}; expected a share in (0, 1]"
+            )
 
 
 @dataclass(frozen=True)

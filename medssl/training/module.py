@@ -15,7 +15,7 @@ from medssl.encoders.base import Encoder
 from medssl.errors import TrainingError
 from medssl.training.config import OptimConfig
 from medssl.training.datamodules import decoded
-from medssl.training.optim import build_optimizer, build_scheduler
+from medssl.training.optim import build_optimizer, build_scheduler, decay_weights_by
 from medssl.types import Batch, Losses
 
 __all__ = ["TrainingModule", "TrainingPlan", "batch_generator"]
@@ -122,6 +122,8 @@ class TrainingModule(LightningModule):
         Lightning's ``on_train_batch_end`` comes after that of the callbacks, and a run that was
         resumed would miss one update.
         """
+        optimizer = self.trainer.optimizers[0]
+        decay_weights_by(optimizer, self.plan.optim, self.global_step, self.plan.steps)
         super().optimizer_step(*args, **kwargs)
         self.after_step(self.global_step + 1)
 

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from medssl.training.config import OptimConfig
-from medssl.training.schedules import learning_rate_factor
+from medssl.training.schedules import cosine_between, learning_rate_factor
 
-__all__ = ["build_optimizer", "build_scheduler", "parameter_groups"]
+__all__ = ["build_optimizer", "build_scheduler", "decay_weights_by", "parameter_groups"]
 
 
 def parameter_groups(
@@ -38,6 +38,7 @@ def parameter_groups(
     return [
         {
             "params": parameters,
+            "decays": decays,
             "weight_decay": optim.weight_decay if decays else 0.0,
             "lr": optim.lr * (optim.encoder_lr_ratio if of_encoder else 1.0),
         }
@@ -56,11 +57,21 @@ def build_optimizer(module: nn.Module, encoder: nn.Module, optim: OptimConfig) -
 
 def build_scheduler(optimizer: AdamW, optim: OptimConfig, steps: int) -> LambdaLR:
     """Return the learning rate schedule, to be stepped once an optimiser step."""
-    factor = partial(
-        learning_rate_factor,
-        total=steps,
-        warmup=optim.warmup,
-        schedule=optim.schedule,
-        final_ratio=optim.final_lr_ratio,
-    )
-    return LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, partial(learning_rate_factor, total=steps, optim=optim))
+
+
+def decay_weights_by(optimizer: Optimizer, optim: OptimConfig, step: int, steps: int) -> None:
+    """Set the weight decay of a step, where it is to change over the run.
+
+    Args:
+        optimizer: Its groups without decay stay so.
+        optim: The settings.
+        step: Steps taken so far.
+        steps: Steps of the whole run.
+    """
+    if optim.final_weight_decay is None:
+        return
+    decay = cosine_between(step, steps, start=optim.weight_decay, end=optim.final_weight_decay)
+    for group in optimizer.param_groups:
+        if group["decays"]:
+            group["weight_decay"] = decay

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-__all__ = ["cosine_between", "learning_rate_factor"]
+from medssl.training.config import OptimConfig
+
+__all__ = ["cosine_between", "learning_rate_factor", "steps_of"]
 
 
 def cosine_between(step: int, total: int, *, start: float, end: float) -> float:
@@ -19,30 +20,43 @@ def cosine_between(step: int, total: int, *, start: float, end: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def learning_rate_factor(
-    step: int,
-    total: int,
-    *,
-    warmup: float,
-    schedule: Literal["cosine", "constant"],
-    final_ratio: float,
-) -> float:
+def learning_rate_factor(step: int, total: int, optim: OptimConfig) -> float:
     """Return the learning rate at ``step`` as a share of its peak.
 
     Args:
         step: Steps taken so far.
         total: Steps of the whole run.
-        warmup: Share of the run over which the rate rises linearly.
-        schedule: What follows the warm-up.
-        final_ratio: Share of the peak that is left at the end of a cosine.
+        optim: Its warm-up, schedule and shares.
 
     Example:
-        >>> learning_rate_factor(0, 100, warmup=0.1, schedule="cosine", final_ratio=0.0)
+        >>> from medssl.training.config import OptimConfig
+        >>> learning_rate_factor(0, 100, OptimConfig(warmup=0.1))
         0.1
     """
-    warmup_steps = round(warmup * total)
+    warmup_steps = steps_of(optim.warmup, total)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    if schedule == "constant":
+    step -= warmup_steps
+    left = total - warmup_steps
+    if optim.schedule == "constant":
         return 1.0
-    return cosine_between(step - warmup_steps, total - warmup_steps, start=1.0, end=final_ratio)
+    if optim.schedule == "cosine":
+        return cosine_between(step, left, start=1.0, end=optim.final_lr_ratio)
+    plateau = optim.plateau_lr_ratio
+    anneal_steps = steps_of(optim.anneal, total)
+    if step >= left - anneal_steps:
+        return _anneal(step - left + anneal_steps, anneal_steps, plateau, optim.final_lr_ratio)
+    return cosine_between(step, steps_of(optim.cooldown, total), start=1.0, end=plateau)
+
+
+def steps_of(length: float, total: int) -> int:
+    """Return a number of steps that is given as such, or below 1 as a share of the run."""
+    return round(length if length >= 1 else length * total)
+
+
+def _anneal(step: int, total: int, start: float, end: float) -> float:
+    """Fall exponentially, or to 0, which no power reaches, in equal steps."""
+    progress = min(step / max(total, 1), 1.0)
+    if end == 0:
+        return start * (1 - progress)
+    return float(start * (end / start) ** progress)

@@ -24,6 +24,7 @@ from medssl.training.datamodules import CropDataset, CropSource, GlobalBatches, 
 from medssl.training.interrupt import GracefulStop
 from medssl.training.logger import MetricsCsv
 from medssl.training.module import TrainingModule, TrainingPlan
+from medssl.training.schedules import steps_of
 from medssl.types import Batch
 
 __all__ = ["RunSettings", "bfloat16_pays", "choose_precision", "train"]
@@ -143,7 +144,11 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     checkpoint = newest_checkpoint(run / "checkpoints") if resume else None
     first_step = 0 if checkpoint is None else int(checkpoint.stem.removeprefix("step-"))
-    checkpoints = Checkpoints(run / "checkpoints", every=settings.trainer.checkpoint_every)
+    checkpoints = Checkpoints(
+        run / "checkpoints",
+        every=settings.trainer.checkpoint_every,
+        before_anneal=_before_anneal(settings),
+    )
     stop = GracefulStop(checkpoints)
     with _quiet_lightning():
         trainer = _build_trainer(
@@ -158,6 +163,13 @@ def train(
             "reason; resume it, and report this if it happens again"
         )
     return trainer
+
+
+def _before_anneal(settings: RunSettings) -> int | None:
+    """Return the last step of the plateau of an infinite schedule."""
+    if settings.optim.schedule != "infinite":
+        return None
+    return settings.trainer.steps - steps_of(settings.optim.anneal, settings.trainer.steps)
 
 
 def _loader(

@@ -1,14 +1,17 @@
+import numpy as np
 import pytest
 from torch import nn
 
 from medssl.training.config import OptimConfig
-from medssl.training.optim import build_optimizer, build_scheduler
+from medssl.training.optim import build_optimizer, build_scheduler, decay_weights_by
 from medssl.training.schedules import cosine_between, learning_rate_factor
 
 
 def factors(schedule, final_ratio=0.0, warmup=0.1, total=100):
     return [
-        learning_rate_factor(s, total, warmup=warmup, schedule=schedule, final_ratio=final_ratio)
+        learning_rate_factor(
+            s, total, OptimConfig(warmup=warmup, schedule=schedule, final_lr_ratio=final_ratio)
+        )
         for s in range(total + 1)
     ]
 
@@ -73,3 +76,40 @@ def test_scheduler_keeps_the_ratio_of_groups():
         optimizer.step()
         scheduler.step()
     assert sorted({round(rate, 6) for rate in scheduler.get_last_lr()}) == [0.05, 0.5]
+
+
+INFINITE = OptimConfig(
+    schedule="infinite",
+    warmup=10,
+    cooldown=20,
+    anneal=10,
+    plateau_lr_ratio=0.4,
+    final_lr_ratio=0.01,
+)
+
+
+def test_an_infinite_schedule_cools_down_stays_and_anneals():
+    rates = [learning_rate_factor(step, 100, INFINITE) for step in range(101)]
+    assert rates[9] == rates[10] == 1.0
+    assert rates[10:31] == sorted(rates[10:31], reverse=True)
+    assert set(np.round(rates[30:91], 9)) == {0.4}
+    # exponential: equal ratios, one step after the other
+    assert np.allclose(np.divide(rates[91:], rates[90:-1]), (0.01 / 0.4) ** 0.1)
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_a_longer_infinite_run_is_the_same_up_to_the_anneal_of_the_shorter():
+    short, long = (
+        [learning_rate_factor(step, total, INFINITE) for step in range(91)] for total in (100, 250)
+    )
+    assert short == long
+
+
+def test_weight_decay_moves_where_it_is_asked_to_and_norms_keep_none():
+    module = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    optim = OptimConfig(weight_decay=0.04, final_weight_decay=0.4)
+    optimizer = build_optimizer(module, module, optim)
+    for step, expected in ((0, 0.04), (50, 0.22), (100, 0.4)):
+        decay_weights_by(optimizer, optim, step, 100)
+        decays = sorted(group["weight_decay"] for group in optimizer.param_groups)
+        assert decays == pytest.approx([0.0, expected])
