@@ -12,6 +12,8 @@ from medssl.commands.session import CommandSession
 from medssl.errors import UsageError, WeightsMismatchError
 
 if TYPE_CHECKING:
+    from lightning import Callback
+
     from medssl.encoders.base import Encoder
     from medssl.methods.base import Method
     from medssl.report.page import Panels
@@ -32,6 +34,7 @@ def pretrain(
     resume: bool = False,
     weights: Path | None = None,
     after: Path | None = None,
+    probe: Path | None = None,
     overrides: Sequence[str] | Mapping[str, Any] = (),
 ) -> Path:
     """Pretrain an encoder on a store and export it.
@@ -45,6 +48,9 @@ def pretrain(
         weights: An export or a run whose encoder this one starts from; heads and optimiser are new.
         after: A run with an infinite schedule to go on from as if it had never been annealed: with
             its optimiser, heads and steps, towards a larger trainer.steps.
+        probe: A labelled dataset of a few cases: every trainer.monitor_every steps a linear probe
+            and nearest neighbours tell its crops apart by frozen features. Nothing is learnt from
+            it.
         overrides: Values that differ from the file, by dotted name.
 
     Returns:
@@ -65,7 +71,7 @@ def pretrain(
     if weights is not None and after is not None:
         raise UsageError("--weights and --after were both given; a run starts from one of them")
     options = {"config": configuration.to_dict(), "resume": resume, "weights": weights}
-    options["after"] = after
+    options |= {"after": after, "probe": probe}
     out = Path(out)
     with CommandSession(
         "pretrain", out=out, overwrite=overwrite, resume=resume, options=options
@@ -74,7 +80,7 @@ def pretrain(
             begun = continue_from(Path(after), out)
             session.note(f"goes on after step {begun} of {Path(after).name}")
         goes_on = resume or after is not None
-        _run(session, configuration, Path(data), out, resume=goes_on, weights=weights)
+        _run(session, configuration, Path(data), out, resume=goes_on, weights=weights, probe=probe)
     if not session.follows:  # the report shows the session's record, so it comes after it
         write_pretrain_report(out, *draw_pictures(out, Path(data)))
     return out / "export"
@@ -88,6 +94,7 @@ def _run(
     *,
     resume: bool,
     weights: Path | None,
+    probe: Path | None,
 ) -> None:
     from medssl.evaluation.monitor import CollapseMonitor
     from medssl.store.store import Store
@@ -105,6 +112,9 @@ def _run(
     encoder = method.exported_encoder()
     try_export(out, encoder, encoder=encoder, contract=contract, training=training)
     every = settings.trainer.monitor_every
+    callbacks: list[Callback] = [CollapseMonitor(every=every)] if every else []
+    if probe is not None and every:
+        callbacks.append(probe_monitor(store, Path(probe), out, settings))
     trainer = train(
         method,
         store=store,
@@ -113,7 +123,7 @@ def _run(
         settings=settings,
         run=out,
         resume=resume,
-        callbacks=[CollapseMonitor(every=every)] if every else [],
+        callbacks=callbacks,
     )
     if not trainer.is_global_zero:
         return
@@ -149,6 +159,21 @@ def build_method(configuration: Configuration, settings: RunSettings) -> Method:
     )
     wanted = configuration.chosen("method")
     return METHODS[wanted.name](encoder=encoder, patch=patch, **wanted.options)
+
+
+def probe_monitor(store: Store, dataset: Path, out: Path, settings: RunSettings) -> Callback:
+    """Prepare the cases of a probe as the store's volumes were, beside the run, and cut them."""
+    import shutil
+
+    from medssl.cohort.datasets import open_dataset
+    from medssl.evaluation.probing import ProbeMonitor, labelled_crops
+    from medssl.store.prepare import prepare_dataset
+
+    folder = out / "probe"
+    shutil.rmtree(folder, ignore_errors=True)
+    cases = prepare_dataset(open_dataset(dataset), folder, store.recipe, workers=0)
+    known = labelled_crops(cases, settings.data.patch, seed=settings.trainer.seed)
+    return ProbeMonitor(known, every=settings.trainer.monitor_every)
 
 
 def start_from(encoder: Encoder, weights: Path) -> str:

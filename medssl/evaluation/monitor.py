@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,13 +21,13 @@ from medssl.evaluation.rank import CollapseFigures, collapse_figures
 from medssl.training.module import TrainingModule
 from medssl.types import Batch
 
-__all__ = ["CollapseMonitor"]
+__all__ = ["CollapseMonitor", "embed_crops"]
 
 log = logging.getLogger(__name__)
 
 
 class CollapseMonitor(Callback):
-    """Logs RankMe and spread of the features, and ends a run whose features have become alike.
+    """Logs RankMe, alpha-ReQ and spread of the features, and ends a run when they become alike.
 
     A method that keeps ``last_embedding``, ``(n, d)``, is watched on the vectors its loss compares:
     the most recent ones, so that small batches add up. For any other method the first crops of the
@@ -97,7 +98,11 @@ class CollapseMonitor(Callback):
         if vectors.shape[0] < 2:
             return
         self.figures = collapse_figures(vectors)
-        logged = {"rankme": self.figures.rankme, "feature_spread": self.figures.spread}
+        logged = {
+            "rankme": self.figures.rankme,
+            "feature_spread": self.figures.spread,
+            "alpha_req": self.figures.alpha,
+        }
         # Past Lightning's log(), which would drop looks that fall between two logged steps; its
         # loggers number steps from 0.
         for logger in trainer.loggers:
@@ -118,7 +123,7 @@ class CollapseMonitor(Callback):
             return torch.stack(list(self._recent))
         if not self._crops:
             return torch.empty(0, 0)
-        return _embed(module.encoder, self._crops, module.device)
+        return embed_crops(module.encoder, self._crops, module.device)
 
     def _judge(self, trainer: Trainer, figures: CollapseFigures, step: int) -> None:
         alike = figures.spread < self.spread_floor or figures.rankme < self.rank_floor
@@ -140,8 +145,14 @@ class CollapseMonitor(Callback):
 
 
 @torch.no_grad()
-def _embed(encoder: Encoder, crops: list[Tensor], device: torch.device) -> Tensor:
-    """Return the pooled features of crops, leaving the encoder as it was found."""
+def embed_crops(encoder: Encoder, crops: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Return the pooled features of crops, ``(n, d)``, leaving the encoder as it was found.
+
+    Args:
+        encoder: Any, in whatever mode.
+        crops: ``(C, *patch)`` each.
+        device: Where the encoder is.
+    """
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
     try:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["CollapseFigures", "collapse_figures", "feature_spread", "mean_likeness", "rankme"]
+__all__ = [
+    "CollapseFigures",
+    "alpha_req",
+    "collapse_figures",
+    "feature_spread",
+    "mean_likeness",
+    "rankme",
+]
 
 EPSILON = 1e-7
 """Added to each share of the spectrum, as in the paper, so that its logarithm exists."""
@@ -26,6 +33,7 @@ class CollapseFigures:
         inputs: Number of feature vectors.
         dimensions: Length of a vector.
         rankme: Effective rank, from 1 (all alike) to ``min(inputs, dimensions)``.
+        alpha: How fast the spectrum falls, see :func:`alpha_req`.
         spread: How far unit vectors scatter: 0 if all point one way, 1 if they fill the space
             evenly.
         likeness: Mean cosine of two different inputs; 1 if all point one way.
@@ -34,6 +42,7 @@ class CollapseFigures:
     inputs: int
     dimensions: int
     rankme: float
+    alpha: float
     spread: float
     likeness: float
 
@@ -62,6 +71,7 @@ def collapse_figures(features: Tensor) -> CollapseFigures:
         inputs=vectors.shape[0],
         dimensions=vectors.shape[1],
         rankme=rankme(vectors),
+        alpha=alpha_req(vectors),
         spread=feature_spread(vectors),
         likeness=mean_likeness(vectors),
     )
@@ -84,6 +94,31 @@ def rankme(features: Tensor) -> float:
     values = torch.linalg.svdvals(_checked(features))
     shares = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny) + EPSILON
     return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def alpha_req(features: Tensor) -> float:
+    """Return the exponent by which the eigenvalues of the features' covariance fall.
+
+    Features near 1 were found to transfer best; far above it few directions hold everything, near 0
+    all directions are alike. Agrawal et al. 2022, arXiv:2202.05808. Here the line through the
+    logarithms of eigenvalue and rank is that of least squares over all that rounding leaves, and 0
+    for features that are all one.
+
+    Args:
+        features: ``(n, d)``, one vector an input.
+
+    Raises:
+        ValueError: If it is not a finite ``(n, d)`` tensor with at least two inputs.
+    """
+    vectors = _checked(features)
+    eigenvalues = torch.linalg.svdvals(vectors - vectors.mean(dim=0)).square()
+    eigenvalues = eigenvalues[eigenvalues > EPSILON * eigenvalues[0].clamp(min=EPSILON)]
+    if len(eigenvalues) < 2:
+        return 0.0
+    ranks = torch.arange(1, len(eigenvalues) + 1, dtype=torch.float64).log()
+    heights = eigenvalues.log()
+    centred = ranks - ranks.mean()
+    return float(-(centred * heights).sum() / centred.square().sum())
 
 
 def feature_spread(features: Tensor) -> float:

@@ -31,7 +31,10 @@ PRETEXT = {
 }
 """What each method asks of the network, for readers who do not know it."""
 
-FIGURES = frozenset({"loss", "volumes_per_s", "rankme", "feature_spread", "gradient_norm"})
+PROBES = {"probe_linear": "linear probe", "probe_knn": "nearest neighbours"}
+FIGURES = frozenset(
+    {"loss", "volumes_per_s", "rankme", "feature_spread", "alpha_req", "gradient_norm", *PROBES}
+)
 """What has a chart of its own; every other column is a term of the loss."""
 
 
@@ -135,8 +138,13 @@ def loss_charts(run: RunFolder, *, leave_out: Collection[str] = ()) -> tuple[Blo
 
 
 def feature_charts(run: RunFolder) -> tuple[Block, ...]:
-    """Return charts of RankMe and of the spread of features, those that exist."""
+    """Return charts of probes, RankMe and the spread of features, those that exist."""
     blocks: list[Block] = []
+    asked = [curve(run, name, label=label, smooth=False) for name, label in PROBES.items()]
+    if probes := [one for one in asked if one is not None]:
+        svg = curves(probes, x_label="step", y_label="balanced accuracy", alt="Probes over steps.")
+        note = "How well frozen features tell labelled crops apart, each patient held out once."
+        blocks.append(Chart(svg, "Probes", note))
     if (rank := curve(run, "rankme", smooth=False)) is not None:
         svg = curves([rank], x_label="step", y_label="RankMe", alt="RankMe over steps.")
         blocks.append(

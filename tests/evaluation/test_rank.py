@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 
-from medssl.evaluation.rank import collapse_figures, feature_spread, mean_likeness, rankme
+from medssl.evaluation.rank import (
+    alpha_req,
+    collapse_figures,
+    feature_spread,
+    mean_likeness,
+    rankme,
+)
 
 
 def with_singular_values(values: list[float], n: int = 20, d: int = 12) -> torch.Tensor:
@@ -79,3 +85,14 @@ def test_few_inputs_are_noted() -> None:
 def test_what_is_no_set_of_features_is_refused(features: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="features"):
         rankme(features)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.5])
+def test_alpha_is_the_exponent_of_the_spectrum(alpha):
+    half = with_singular_values([(n + 1) ** (-alpha / 2) for n in range(8)])
+    # mirrored, so that the mean is 0 and taking it off changes nothing
+    assert alpha_req(torch.cat([half, -half])) == pytest.approx(alpha, abs=1e-6)
+
+
+def test_features_that_are_all_alike_have_no_spectrum():
+    assert alpha_req(torch.ones(5, 3)) == 0.0
