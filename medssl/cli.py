@@ -33,13 +33,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed:embed", "one feature vector a volume"),
     "probe": ("probe:probe", "judge features by kNN, linear probe and rank"),
     "benchmark crops": ("benchmark:crops", "how fast this machine loads crops from a store"),
+    "benchmark step": ("benchmark_step:step", "what a training step of a recipe costs here"),
     "export": ("export:export", "hand weights over to other tools"),
     "verify": ("verify:verify", "check a cohort, a store, a run or an export end to end"),
     "info": ("info:info", "versions, devices, codecs, cache folder"),
 }
 """Every command in the order of the road: its function in ``commands/``, and what it does."""
 
-CONFIGURED = {"pretrain": "pretrain_sections", "finetune": "finetune_sections"}
+CONFIGURED = {
+    "pretrain": "pretrain_sections",
+    "finetune": "finetune_sections",
+    "benchmark step": "pretrain_sections",
+}
 """Commands with a configuration file, and what its sections are."""
 
 DISK = {

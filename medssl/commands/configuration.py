@@ -189,7 +189,27 @@ def _choose(name: str, section: Choice, values: Mapping[str, Any]) -> Chosen:
         raise ConfigError(f"{name}.name is missing; expected one of {known}")
     kind, fixed = section.find(picked)
     rest = {key: value for key, value in values.items() if key != "name"}
-    return Chosen(picked, _checked(name, kind, rest, ASKED_ELSEWHERE | fixed))
+    options = _checked(name, kind, rest, ASKED_ELSEWHERE | fixed)
+    if isinstance(options.get("terms"), list):
+        terms = enumerate(options["terms"], start=1)
+        options["terms"] = [_term(name, section, number, term) for number, term in terms]
+    return Chosen(picked, options)
+
+
+def _term(name: str, section: Choice, number: int, values: Any) -> dict[str, Any]:
+    """Return one of several choices of a section that are joined: its weight and all options."""
+    place = f"{name}.terms, number {number}"
+    if not isinstance(values, dict):
+        raise ConfigError(f"{place}, is {values!r}; expected keys and values")
+    weight = values.get("weight", 1.0)
+    if not isinstance(weight, int | float) or isinstance(weight, bool):
+        raise ConfigError(f"{place}: weight is {weight!r}; expected a number")
+    rest = {key: value for key, value in values.items() if key != "weight"}
+    try:
+        chosen = _choose(name, section, rest)
+    except ConfigError as error:
+        raise type(error)(f"{place}: {error}") from error
+    return {"name": chosen.name, "weight": float(weight), **chosen.options}
 
 
 def _checked(
@@ -216,7 +236,7 @@ def _build(kind: type[S], values: Mapping[str, Any]) -> S:
     return kind(**values)
 
 
-_KINDS = re.compile(r"<class '[\w.]+'>|[\w.]+\[.*?\]")
+_KINDS = re.compile(r"<class '[\w.]+'>|[\w.]+\[(?:[^][]|\[[^][]*\])*\]")
 
 
 def _kind(text: str) -> str:
@@ -245,6 +265,8 @@ def _plain(value: Any) -> Any:
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 
@@ -255,6 +277,8 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(
     list,
     lambda dumper, items: dumper.represent_sequence(
-        "tag:yaml.org,2002:seq", items, flow_style=True
+        "tag:yaml.org,2002:seq",
+        items,
+        flow_style=not any(isinstance(item, dict) for item in items),
     ),
 )

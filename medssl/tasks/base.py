@@ -16,8 +16,8 @@ from medssl.parts.teacher import Teacher
 from medssl.registry import Registry
 from medssl.sampling.places import Sampler
 from medssl.tasks.networks import TaskNetwork
-from medssl.training.datamodules import CropSource
 from medssl.training.module import TrainingModule
+from medssl.training.sources import CropSource
 from medssl.transforms.presets import segmentation_augmentation
 from medssl.types import Modality, Shape
 from medssl.weights.manifest import TaskRecord

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from medssl.sampling.counter import VolumeOrder, rng
 from medssl.sampling.cut import cut_images, cut_labels, cut_stored, keeps_voxels
-from medssl.sampling.facts import VolumeFacts
 from medssl.sampling.partners import JointSampler, Partners
 from medssl.sampling.places import Sampler as PlaceSampler
+from medssl.sampling.slices import Slices
 from medssl.store.coding import Coding
 from medssl.training.config import Balance
+from medssl.training.sources import CropSource, WithIntegers, WithTable
 from medssl.types import Batch, Place, Shape
 
-__all__ = ["CropDataset", "CropSource", "GlobalBatches", "collate", "crop_loader", "decoded"]
+__all__ = ["CropDataset", "GlobalBatches", "collate", "crop_loader", "decoded"]
 
 _LEVELS: dict[Balance, tuple[str, ...]] = {
     "none": (),
@@ -37,37 +38,6 @@ _LEVELS: dict[Balance, tuple[str, ...]] = {
 """Columns of the table whose groups are drawn evenly, from the outermost."""
 
 
-class CropSource(Protocol):
-    """What the loader needs of a store."""
-
-    def facts(self, volume: str) -> VolumeFacts:
-        """Return what samplers may know of a volume."""
-
-    def read(self, volume: str, start: Shape, size: Shape) -> npt.NDArray[np.float32]:
-        """Return ``(C, *size)`` normalised voxels, padded where the box leaves the volume."""
-
-    def read_label(self, volume: str, start: Shape, size: Shape) -> npt.NDArray[np.int16]:
-        """Return ``size`` labels, 0 where the box leaves the volume."""
-
-
-@runtime_checkable
-class WithIntegers(Protocol):
-    """A store that can leave its voxels as they are."""
-
-    def read_stored(
-        self, volume: str, start: Shape, size: Shape
-    ) -> tuple[npt.NDArray[np.int16], Coding]:
-        """Return ``(C, *size)`` integers and how they become intensities."""
-
-
-@runtime_checkable
-class WithTable(Protocol):
-    """A store that knows whose volumes it holds."""
-
-    table: Any
-    """Columns by name, one row a volume, as in ``volumes.parquet``."""
-
-
 class CropDataset(Dataset[Batch]):
     """Sample number ``i`` of an endless run over a set of volumes.
 
@@ -75,7 +45,8 @@ class CropDataset(Dataset[Batch]):
         store: Where voxels come from.
         volumes: The ids that take part.
         places: The sampler that says where to look, in one volume or in several.
-        patch: Edges of a crop in voxels; two edges on volumes ask for slices.
+        patch: Edges of a crop in voxels; two edges on volumes ask for slices, axial ones unless
+            the sampler says otherwise.
         seed: Root of every choice.
         labels: Whether masks are read too, as target ``label`` ``(K, *patch)``.
         balance: What an epoch visits once, see :class:`~medssl.training.config.DataConfig`. A store
@@ -103,7 +74,7 @@ class CropDataset(Dataset[Batch]):
         self.integers = integers
         # one buffer: a list of strings would be copied page by page in workers
         self.volumes = np.array(volumes)
-        self.places = places
+        self.places = _planar(places) if len(patch) == 2 else places
         self.patch = patch
         self.seed = seed
         self.labels = labels
@@ -162,6 +133,11 @@ class CropDataset(Dataset[Batch]):
         names = [str(self.volumes[number]) for number in (first, *others)]
         facts = [self.store.facts(name) for name in names]
         return names, self.places.places(facts, self.patch, generator)
+
+
+def _planar(places: PlaceSampler | JointSampler) -> PlaceSampler | JointSampler:
+    """Let a sampler that knows nothing of slices cut axial ones where it meets a volume."""
+    return places if isinstance(places, JointSampler | Slices) else Slices(places)
 
 
 def _joined_targets(places: Sequence[Place]) -> dict[str, torch.Tensor]:

@@ -20,14 +20,15 @@ from medssl.sampling.places import Sampler as PlaceSampler
 from medssl.training.callbacks import ProgressReporter
 from medssl.training.checkpoint import AtomicCheckpointIO, Checkpoints, newest_checkpoint
 from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
-from medssl.training.datamodules import CropDataset, CropSource, GlobalBatches, crop_loader
+from medssl.training.datamodules import CropDataset, GlobalBatches, crop_loader
 from medssl.training.interrupt import GracefulStop
 from medssl.training.logger import MetricsCsv
 from medssl.training.module import TrainingModule, TrainingPlan
 from medssl.training.schedules import steps_of
+from medssl.training.sources import CropSource
 from medssl.types import Batch
 
-__all__ = ["RunSettings", "bfloat16_pays", "choose_precision", "train"]
+__all__ = ["RunSettings", "bfloat16_pays", "choose_precision", "device_of", "train"]
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -70,7 +71,8 @@ def choose_precision(
     return names[wanted]
 
 
-def _device(accelerator: str) -> Literal["cpu", "cuda", "mps"]:
+def device_of(accelerator: str) -> Literal["cpu", "cuda", "mps"]:
+    """Return what a run computes on: what it names, or the best that is there."""
     if accelerator in ("auto", "gpu") and torch.cuda.is_available():
         return "cuda"
     if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
@@ -85,7 +87,7 @@ def _build_trainer(
     callbacks: Sequence[Callback],
     resume_step: int,
 ) -> Trainer:
-    device = _device(settings.accelerator)
+    device = device_of(settings.accelerator)
     devices: int | Literal["auto"] = settings.devices
     if device == "cpu" and devices == "auto":
         devices = 1

@@ -272,3 +272,10 @@ def test_integers_and_intensities_make_a_batch_of_intensities():
     mixed = collate([samples[0], known[1]])
     assert same(mixed, collate([known[0], known[1]]))
     assert mixed.coding is None
+
+
+def test_planar_crops_of_volumes_are_axial_slices():
+    sample = dataset(Body(crops=2), patch=(8, 6))[3]
+    assert sample.images.shape == (1, 2, 1, 8, 6)
+    place = dataset(Slices(Body(crops=2), axis=2), patch=(8, 6))[3]
+    assert same(sample, place)
