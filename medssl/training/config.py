@@ -119,6 +119,8 @@ class TrainerConfig:
         log_every: Steps between two rows of ``metrics.csv``.
         checkpoint_every: Steps between two checkpoints.
         monitor_every: Steps between two looks at rank and spread of the features; 0 never looks.
+        gradient_checkpointing: Whether blocks of the encoder forget what they compute until the
+            backward pass redoes it: far less memory, a third more time.
         compile: Whether to compile the network; pays on long GPU runs.
         threads: Threads of a CPU run; 0 takes one a core.
     """
@@ -132,6 +134,7 @@ class TrainerConfig:
     log_every: int = 10
     checkpoint_every: int = 500
     monitor_every: int = 50
+    gradient_checkpointing: bool = False
     compile: bool = False
     threads: int = 0
 

@@ -14,6 +14,7 @@ import torch
 from lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
+from medssl.encoders.checkpointing import checkpoint_blocks
 from medssl.errors import TrainingError
 from medssl.sampling.partners import JointSampler
 from medssl.sampling.places import Sampler as PlaceSampler
@@ -142,6 +143,8 @@ def train(
     """
     if settings.trainer.threads:
         torch.set_num_threads(settings.trainer.threads)
+    if settings.trainer.gradient_checkpointing:
+        checkpoint_blocks(module.encoder)
     module.plan = TrainingPlan(settings.optim, settings.trainer.steps, settings.trainer.seed)
     run.mkdir(parents=True, exist_ok=True)
     checkpoint = newest_checkpoint(run / "checkpoints") if resume else None

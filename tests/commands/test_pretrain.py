@@ -61,6 +61,14 @@ def test_a_run_can_start_from_weights_and_says_which(store, short, tmp_path):
     assert "initial_weights" in (out / "export/manifest.json").read_text()
 
 
+def test_checkpointed_blocks_learn_the_same(store, short, tmp_path):
+    out = tmp_path / "run"
+    changes = {"trainer.gradient_checkpointing": True}
+    medssl.pretrain(config=CONFIG, data=store, out=out, overrides=changes)
+    for name, tensor in state(short).items():
+        torch.testing.assert_close(state(out)[name], tensor, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "changes", "error", "message"),
     [
