@@ -1,10 +1,13 @@
-"""Masked autoencoder training step: medssl against MONAI's network of equal size, in one run.
+"""Masked autoencoder training step: medssl against MONAI's network and nnssl's form, in one run.
 
     python pipelines/benchmarks/mae_step.py                    # a few minutes on two cores
     python pipelines/benchmarks/mae_step.py --profile          # where our time goes
 
-Forward and backward in float32, turn by turn: A B A B. Then our step against its floor: the
-products of matrices that it can't do without, at the rate at which this machine multiplies them.
+Forward and backward in float32, turn by turn: A B C A B C. nnssl's form is its encoder on visible
+tokens, and behind it two blocks as wide as the encoder over all tokens, every one of which is
+answered; built here of the same blocks as ours, so that the form alone is compared. Then our step
+against its floor: the products of matrices that it can't do without, at the rate at which this
+machine multiplies them.
 """
 
 import argparse
@@ -15,11 +18,13 @@ from collections.abc import Callable
 
 import torch
 from monai.networks.nets import MaskedAutoEncoderViT
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl.encoders import build_encoder
-from medssl.encoders.tokens import patchify
+from medssl.encoders.tokens import map_to_tokens, patchify, sincos_positions
+from medssl.encoders.vit import make_block
 from medssl.methods import MAE
+from medssl.parts.masking import RandomCells
 
 WIDTH, DEPTH, HEADS = 384, 12, 6
 DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS = 192, 4, 6
@@ -44,10 +49,13 @@ def main() -> None:
     if options.profile:
         profile(ours)
         return
-    theirs = monai_step(options.patch, options.token, volume)
+    others = {
+        "MONAI": monai_step(options.patch, options.token, volume),
+        "nnssl": nnssl_step(options.patch, options.token, volume),
+    }
     tokens = (options.patch // options.token) ** 3
     flops = options.batch * step_flops(tokens, options.token**3)
-    show(measure(theirs, ours, options.rounds), flops)
+    show(measure(others, ours, options.rounds), flops)
 
 
 def our_step(patch: int, token: int, volume: Tensor) -> Callable[[], None]:
@@ -100,6 +108,33 @@ def monai_step(patch: int, token: int, volume: Tensor) -> Callable[[], None]:
     return step
 
 
+def nnssl_step(patch: int, token: int, volume: Tensor) -> Callable[[], None]:
+    """Return one forward and backward pass of nnssl's form with the same masked loss."""
+    edges = (patch,) * 3
+    encoder = build_encoder(
+        "vit_small", patch=edges, token=token, width=WIDTH, depth=DEPTH, heads=HEADS
+    )
+    blocks = nn.ModuleList(make_block(WIDTH, HEADS, MLP_RATIO * WIDTH) for _ in range(2))
+    head, mask_token = nn.Linear(WIDTH, token**3), nn.Parameter(torch.zeros(WIDTH))
+    grid = tuple(edge // token for edge in edges)
+    positions = sincos_positions(grid, WIDTH)
+    mask, generator = RandomCells(ratio=RATIO, size=token), torch.Generator().manual_seed(0)
+    network = nn.ModuleList([encoder, blocks, head])
+
+    def step() -> None:
+        network.zero_grad()
+        hidden = mask(volume.shape, generator)
+        gone = hidden.flatten(1)[..., None]
+        seen = map_to_tokens(encoder.forward_masked(volume, hidden)[-1])
+        x = torch.where(gone, mask_token, seen) + positions
+        for block in blocks:
+            x = block(x)
+        error = (head(x) - patchify(volume, (token,) * 3)).square().mean(dim=-1)
+        ((error * gone[..., 0]).sum() / gone.sum()).backward()
+
+    return step
+
+
 def step_flops(tokens: int, voxels: int) -> float:
     """Return the floating point operations of our products of matrices, one image, one step.
 
@@ -123,14 +158,16 @@ def step_flops(tokens: int, voxels: int) -> float:
 
 
 def measure(
-    theirs: Callable[[], None], ours: Callable[[], None], rounds: int
-) -> list[tuple[float, float, float]]:
-    """Return the seconds of both steps and of a known product of matrices, round by round."""
-    rows = []
+    others: dict[str, Callable[[], None]], ours: Callable[[], None], rounds: int
+) -> dict[str, list[float]]:
+    """Return the seconds of all steps and of an operation of a large product, round by round."""
+    rows: dict[str, list[float]] = {name: [] for name in (*others, "medssl", "product")}
     for number in range(rounds + 1):
-        row = (seconds(theirs), seconds(ours), 1 / matmul_rate())
+        row = {name: seconds(step) for name, step in others.items()}
+        row |= {"medssl": seconds(ours), "product": 1 / matmul_rate()}
         if number:  # the first round warms up
-            rows.append(row)
+            for name, value in row.items():
+                rows[name].append(value)
     return rows
 
 
@@ -147,13 +184,15 @@ def matmul_rate(size: int = 1536, repeats: int = 5) -> float:
     return float(2 * size**3 / best)
 
 
-def show(rows: list[tuple[float, float, float]], flops: float) -> None:
-    theirs, ours, per_flop = (list(column) for column in zip(*rows, strict=True))
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(rows)} rounds")
+def show(rows: dict[str, list[float]], flops: float) -> None:
+    ours, per_flop = rows["medssl"], rows.pop("product")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(ours)} rounds")
     print(f"{'':24}{'min':>8}{'median':>8}{'max':>8}")
-    line("MONAI step, s", theirs)
-    line("medssl step, s", ours)
-    line("MONAI / medssl", [a / b for a, b in zip(theirs, ours, strict=True)])
+    for name, values in rows.items():
+        line(f"{name} step, s", values)
+    for name, values in rows.items():
+        if name != "medssl":
+            line(f"{name} / medssl", [a / b for a, b in zip(values, ours, strict=True)])
     line("rate, GFLOP/s", [1e-9 / cost for cost in per_flop])
     line("floor, s", [flops * cost for cost in per_flop])
     line("medssl / floor", [a / (flops * b) for a, b in zip(ours, per_flop, strict=True)])
