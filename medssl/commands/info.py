@@ -31,17 +31,18 @@ SYNTAXES = {
 """Compressed DICOM transfer syntaxes that hospitals send."""
 
 
-def info(*, encoders: bool = False) -> dict[str, dict[str, str]]:
+def info(*, methods: bool = False, encoders: bool = False) -> dict[str, dict[str, str]]:
     """Show versions, devices, codecs and the cache folder.
 
     Args:
+        methods: Also list the methods of pretraining with what each learns from.
         encoders: Also list the encoders with their number of parameters, for one-channel volumes.
 
     Returns:
         What was shown, by section.
 
     Example:
-        medssl info --encoders
+        medssl info --methods --encoders
     """
     sections = {
         "versions": _versions(),
@@ -49,6 +50,8 @@ def info(*, encoders: bool = False) -> dict[str, dict[str, str]]:
         "DICOM codecs": _codecs(),
         "folders": _folders(),
     }
+    if methods:
+        sections["methods"] = _methods()
     if encoders:
         sections["encoders"] = _encoders()
     console = plain_console()
@@ -58,6 +61,13 @@ def info(*, encoders: bool = False) -> dict[str, dict[str, str]]:
             table.add_row(f"  {name}", value)
         console.print(table)
     return sections
+
+
+def _methods() -> dict[str, str]:
+    from medssl.methods import list_methods
+    from medssl.methods.base import lesson
+
+    return {name: lesson(name) for name in list_methods()}
 
 
 def cache_folder() -> Path:

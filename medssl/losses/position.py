@@ -19,6 +19,7 @@ from medssl.errors import ConfigError
 __all__ = [
     "Negative",
     "inter_volume_loss",
+    "position_accuracy",
     "position_loss",
     "position_terms",
     "predicted_overlap",
@@ -58,6 +59,31 @@ def predicted_overlap(crops: Tensor, bases: Tensor, overlap: Tensor | None = Non
         if overlap is None:
             return answered
         return torch.where(overlap > 0, cosine + (answered - cosine).detach(), answered)
+
+
+@torch.no_grad()
+def position_accuracy(crops: Tensor, bases: Tensor, overlap: Tensor) -> Tensor:
+    """Return the share of the crops whose most similar base is the one they overlap most.
+
+    A guess is right once in as many times as there are bases.
+
+    Args:
+        crops: ``(…, K, D)`` embeddings of the random crops.
+        bases: ``(…, N, D)`` embeddings of the base crops.
+        overlap: ``(…, K, N)`` true overlaps.
+
+    Returns:
+        A scalar, without gradient.
+
+    Example:
+        >>> position_accuracy(torch.eye(2), torch.eye(2), torch.tensor([[0.9, 0.1], [0.6, 0.4]]))
+        tensor(0.5000)
+    """
+    with torch.autocast(crops.device.type, enabled=False):
+        cosine = F.normalize(crops.float(), dim=-1) @ F.normalize(bases.float(), dim=-1).mT
+    # The overlap of the base that is answered, and not its number: two may be overlapped alike.
+    answered = overlap.gather(-1, cosine.argmax(dim=-1, keepdim=True)).squeeze(-1)
+    return (answered >= overlap.amax(dim=-1)).float().mean()
 
 
 def position_terms(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,14 +10,16 @@ import torch
 from torch import Tensor
 
 from medssl.encoders.base import Encoder
+from medssl.errors import ConfigError
 from medssl.registry import Registry
 from medssl.sampling.partners import JointSampler
 from medssl.sampling.places import Sampler
 from medssl.training.module import TrainingModule
+from medssl.transforms.fourier import BatchStyle
 from medssl.transforms.views import ViewRecipe
 from medssl.types import Batch, Losses, Picture, Shape
 
-__all__ = ["METHODS", "Method", "Targets", "list_methods"]
+__all__ = ["METHODS", "Method", "Targets", "lesson", "list_methods"]
 
 Targets = Mapping[str, Any]
 """Tensors by name; ``frames`` is a list of them."""
@@ -35,6 +38,9 @@ class Method(TrainingModule):
     Args:
         encoder: What is trained.
         patch: Edges of a crop in voxels.
+        batch_style: Chance that all images of a view take over the low frequencies of one of them,
+            so that scanners can't be told apart within a view; for data of many scanners. See
+            :class:`~medssl.transforms.fourier.BatchStyle`.
 
     Attributes:
         name: The paper's name in lower case, as in configurations.
@@ -53,10 +59,13 @@ class Method(TrainingModule):
         super().__init_subclass__(**kwargs)
         METHODS.register(cls.name)(cls)
 
-    def __init__(self, *, encoder: Encoder, patch: Shape) -> None:
+    def __init__(self, *, encoder: Encoder, patch: Shape, batch_style: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= batch_style <= 1:
+            raise ConfigError(f"batch_style was {batch_style}; it is a chance, from 0 to 1")
         self.encoder = encoder
         self.patch = tuple(patch)
+        self.style = BatchStyle(p=batch_style) if batch_style else None
 
     @classmethod
     def tiny(cls) -> dict[str, Any]:
@@ -109,6 +118,8 @@ class Method(TrainingModule):
         recipe = self.views()
         drawn = recipe.draw(batch.images.shape, generator)
         views = recipe.apply(batch.images, drawn)
+        if self.style is not None:
+            views = [self.style(view, generator) for view in views]
         if not self.wants_frames:
             return views, batch.targets
         frames = [f.to(batch.images.device) for f in recipe.frames(batch.images.shape, drawn)]
@@ -117,6 +128,11 @@ class Method(TrainingModule):
     def compute_losses(self, batch: Batch, generator: torch.Generator) -> Losses:
         """Make the views of a batch and return the losses."""
         return self.loss(*self.views_and_targets(batch, generator), generator)
+
+
+def lesson(name: str) -> str:
+    """Return in a line what a method learns from: the first line of its file."""
+    return (sys.modules[METHODS[name].__module__].__doc__ or name).strip().splitlines()[0]
 
 
 def list_methods() -> list[str]:

@@ -78,14 +78,25 @@ class MAECNN(Method):
         generator: torch.Generator,
     ) -> Losses:
         """Return the squared error over hidden voxels."""
-        (volume,) = views
+        return {"loss": masked_mse(*self.rebuild(views[0], generator))}
+
+    def rebuild(self, volume: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Hide a part of a volume and rebuild it.
+
+        Args:
+            volume: ``(B, C, *patch)``.
+            generator: Source of the mask.
+
+        Returns:
+            The answer and what it should be, ``(B, C, *patch)``, and which voxels were hidden,
+            ``(B, 1, *patch)``.
+        """
         hidden = self.mask(volume.shape, generator)
         rebuilt = self.decoder(self.encoder.forward_masked(volume, hidden), self.patch)
-        return {"loss": masked_mse(rebuilt, volume, upsample_mask(hidden, self.patch))}
+        return rebuilt, volume, upsample_mask(hidden, self.patch)
 
     def pictures(self, batch: Batch, generator: torch.Generator) -> list[Picture]:
         """Show the input, what was visible of it and what was rebuilt."""
         (volume,) = self.make_views(batch, generator)
-        hidden = self.mask(volume.shape, generator)
-        rebuilt = self.decoder(self.encoder.forward_masked(volume, hidden), self.patch)
-        return masking_picture(volume, upsample_mask(hidden, self.patch), rebuilt)
+        rebuilt, volume, hidden = self.rebuild(volume, generator)
+        return masking_picture(volume, hidden, rebuilt)

@@ -25,11 +25,13 @@ from medssl.encoders.base import Encoder
 from medssl.losses.position import (
     Negative,
     inter_volume_loss,
+    position_accuracy,
     position_loss,
     predicted_overlap,
     regularisation,
 )
 from medssl.methods.base import Method, Targets
+from medssl.parts.gather import gather
 from medssl.parts.heads import mlp
 from medssl.parts.pictures import position_pictures
 from medssl.parts.teacher import Teacher
@@ -53,12 +55,15 @@ class VoCo(Method):
         momentum: Of the running mean.
         negative: Penalty on bases that do not overlap: ``square`` (version 1) or ``log`` (version
             2).
-        inter_weight: Weight of the contrast between neighbouring volumes of a batch (version 2); 0
-            is off.
+        inter_weight: Weight of the contrast between volumes of a batch (version 2); 0 is off.
+        inter_pairs: ``all`` ordered pairs of volumes, those of other devices too, or each with the
+            ``next``, as in the released code.
         regularisation_weight: Weight of the term that keeps bases apart.
         regularisation_power: 2 squares that term (VoCo), 1 does not (nnssl).
         dropout: Share of the student's embedding that is dropped (version 2 takes 0.2).
         width: Hidden and output features of the projection head.
+        norm: Of the projection head: ``batch`` (the released code, where crops of a batch see each
+            other) or ``layer`` (nnssl).
         **shared: Encoder and patch, see :class:`Method`.
     """
 
@@ -74,10 +79,12 @@ class VoCo(Method):
         momentum: float = 0.9,
         negative: Negative = "square",
         inter_weight: float = 0.0,
+        inter_pairs: Literal["all", "next"] = "all",
         regularisation_weight: float = 1.0,
         regularisation_power: Literal[1, 2] = 2,
         dropout: float = 0.0,
         width: int = 1024,
+        norm: Literal["batch", "layer"] = "layer",
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -85,11 +92,12 @@ class VoCo(Method):
         self.crops = crops
         self.negative: Negative = negative
         self.inter_weight = inter_weight
+        self.inter_pairs: Literal["all", "next"] = inter_pairs
         self.regularisation_weight = regularisation_weight
         self.regularisation_power: Literal[1, 2] = regularisation_power
         self.momentum = momentum
         self.dropout = nn.Dropout(dropout)
-        self.head = mlp(sum(self.encoder.channels), width, width, layers=3, norm="layer")
+        self.head = mlp(sum(self.encoder.channels), width, width, layers=3, norm=norm)
         self.teacher_encoder = Teacher(self.encoder) if teacher == "full" else None
         self.teacher_head = Teacher(self.head) if teacher != "none" else None
 
@@ -130,9 +138,13 @@ class VoCo(Method):
         }
         total = terms["position"] + self.regularisation_weight * terms["spread"]
         if self.inter_weight:
-            terms["inter"] = inter_volume_loss(crops, bases, fixed_crops, fixed_bases)
+            joint = [gather(part) for part in (crops, bases, fixed_crops, fixed_bases)]
+            terms["inter"] = inter_volume_loss(
+                joint[0], joint[1], joint[2], joint[3], pairs=self.inter_pairs
+            )
             total = total + self.inter_weight * terms["inter"]
-        return {"loss": total, **terms}
+        accuracy = position_accuracy(crops, fixed_bases, overlap)
+        return {"loss": total, **terms, "position_accuracy": accuracy}
 
     def _embed(
         self,
@@ -178,4 +190,5 @@ class VoCo(Method):
         overlap = batch.targets["overlap"]
         bases, crops = self._embed(views, len(overlap), self.encoder, self.head)
         answered = predicted_overlap(crops, bases)
-        return position_pictures(views[0], views[1], overlap[0], answered[0], self.grid)
+        accuracy = float(position_accuracy(crops, bases, overlap))
+        return position_pictures(views[0], views[1], overlap, answered[0], self.grid, accuracy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from medssl.methods.base import METHODS, lesson
 from medssl.report.figures import curves
 from medssl.report.numbers import count, duration, fixed, short
 from medssl.report.page import Block, Chart, KeyFigure, Page, Panels, Section
@@ -29,7 +30,7 @@ PRETEXT = {
         "ones: it has to know what anatomy goes with what."
     ),
 }
-"""What each method asks of the network, for readers who do not know it."""
+"""What some methods ask of the network, for readers who do not know it."""
 
 PROBES = {"probe_linear": "linear probe", "probe_knn": "nearest neighbours"}
 FIGURES = frozenset(
@@ -58,7 +59,7 @@ def write_pretrain_report(
     page = Page(
         kind="Pretraining",
         title=f"{method} on {encoder}",
-        lead=PRETEXT.get(method, "An encoder was trained on volumes without labels."),
+        lead=_lead(method),
         key_figures=_key_figures(run),
         sections=(
             Section(
@@ -78,6 +79,15 @@ def write_pretrain_report(
         ),
     )
     return page.write(run_dir / "report.html")
+
+
+def _lead(method: str) -> str:
+    """Say what a method asks of the network; the first line of its file does, if nothing longer."""
+    if method in PRETEXT:
+        return PRETEXT[method]
+    if method not in METHODS:
+        return "An encoder was trained on volumes without labels."
+    return lesson(method)
 
 
 def _key_figures(run: RunFolder) -> list[KeyFigure]:

@@ -33,7 +33,12 @@ class Slices:
         slab_mm: Thickness of a slab whose mean is the image; none takes a single slice.
         pixel_mm: Size of a pixel in the image, to which boxes are brought; none keeps voxels, which
             are oblong on sagittal and coronal slices of a volume with thick slices.
+
+    Attributes:
+        volume_dims: Axes of the volumes that slices are taken from.
     """
+
+    volume_dims = 3
 
     def __init__(
         self,

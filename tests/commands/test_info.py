@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import medssl
 from medssl.commands.info import cache_folder, info
 
 
@@ -18,6 +19,13 @@ def test_info_shows_versions_devices_codecs_and_folders(capsys):
 def test_info_counts_the_parameters_of_encoders():
     found = info(encoders=True)["encoders"]
     assert "M parameters" in found["resnet18"]
+
+
+def test_info_says_what_each_method_learns_from(capsys):
+    found = info(methods=True)["methods"]
+    assert list(found) == medssl.list_methods()
+    assert found["voco"] == "VoCo: where in the body does this crop come from?"
+    assert "where in the body" in capsys.readouterr().out
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):

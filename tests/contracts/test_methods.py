@@ -34,6 +34,13 @@ VARIANTS = [
     ("voco", {"teacher": "full", "regularisation_power": 1}),
     ("mae", {"normalise_targets": True}),
     ("mae_cnn", {"skips": False}),
+    ("spark", {"densify": "full", "normalise_targets": True}),
+    ("simclr", {"overlap": (0.25, 0.75), "dense_weight": 1.0}),
+    ("moco", {"mixed": 8, "hardest": 2}),
+    ("byol", {"predictor": "direct"}),
+    ("simsiam", {"predictor": "direct"}),
+    ("mmcr", {"views_a_crop": 3}),
+    ("swav", {"queue": 8, "local_views": 2}),
 ]
 ALL = [(name, {}, "cnn", 3) for name in METHODS] + [(name, {}, "vit", 3) for name in METHODS]
 ALL += [(name, {}, kind, 2) for name, kind in itertools.product(METHODS, ENCODERS)]

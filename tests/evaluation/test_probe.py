@@ -32,8 +32,8 @@ def test_features_that_know_only_the_patient_know_nothing_of_a_random_target() -
     label = {patient: "ab"[i % 2] for i, patient in enumerate(dict.fromkeys(patients))}
     result = probe_classes(features, [label[p] for p in patients], patients, repeats=50)
     # Were a patient on both sides of a split, both probes would be right every time.
-    assert result["knn"]["balanced_accuracy"].value < 0.8
-    assert result["linear"]["balanced_accuracy"].value < 0.8
+    assert result["knn"]["balanced_accuracy"].value < 0.9
+    assert result["linear"]["balanced_accuracy"].value < 0.9
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:

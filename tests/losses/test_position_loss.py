@@ -6,6 +6,7 @@ import torch
 from medssl.errors import ConfigError
 from medssl.losses.position import (
     inter_volume_loss,
+    position_accuracy,
     position_loss,
     position_terms,
     predicted_overlap,
@@ -191,3 +192,22 @@ def test_a_crop_on_the_wrong_side_of_a_base_it_overlaps_still_learns():
         assert predicted.item() == 0.0
         position_loss(overlap, predicted).backward()
         assert bool(crops.grad.abs().sum() > 0) == moves
+
+
+def test_accuracy_agrees_with_a_loop():
+    crops, bases, overlap = embeddings(2, 4, 8), embeddings(2, 5, 8, seed=1), overlaps(2, 4, 5)
+    right = 0
+    for b in range(2):
+        for k in range(4):
+            likeness = [naive_cosine(crops[b, k], bases[b, n]) for n in range(5)]
+            answered = likeness.index(max(likeness))
+            right += bool(overlap[b, k, answered] == overlap[b, k].max())
+    assert float(position_accuracy(crops, bases, overlap)) == pytest.approx(right / 8)
+
+
+def test_accuracy_counts_bases_on_the_far_side_too():
+    """Clamped at 0, all bases that a crop points away from would look alike."""
+    bases = torch.tensor([[-1.0, 0.0], [-0.6, 0.8]])
+    crops = torch.tensor([[1.0, 0.1]])
+    assert position_accuracy(crops, bases, torch.tensor([[0.2, 0.8]])) == 1.0
+    assert position_accuracy(crops, bases, torch.tensor([[0.8, 0.2]])) == 0.0

@@ -3,7 +3,8 @@ import itertools
 import pytest
 import torch
 
-from medssl.losses.reconstruction import masked_mse, normalise_cells
+from medssl.losses.homology import homologous_contrast
+from medssl.losses.reconstruction import gradient_map, masked_l1, masked_mse, normalise_cells
 
 
 def generator(seed=0):
@@ -27,6 +28,71 @@ def test_it_agrees_with_a_loop(case):
             total += (float(prediction[place].double()) - float(target[place].double())) ** 2
             count += 1
     assert float(masked_mse(prediction, target, hidden)) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_absolute_error_agrees_with_a_loop(case):
+    prediction, target, hidden = case
+    errors = [
+        abs(float(prediction[place].double()) - float(target[place].double()))
+        for place in itertools.product(*map(range, prediction.shape))
+        if hidden[(place[0], 0, *place[2:])]
+    ]
+    expected = sum(errors) / len(errors)
+    assert float(masked_l1(prediction, target, hidden)) == pytest.approx(expected, rel=1e-5)
+    spoilt = prediction.masked_fill(~hidden, float("nan"))
+    assert torch.equal(masked_l1(spoilt, target, hidden), masked_l1(prediction, target, hidden))
+
+
+def sobel_by_hand(image):
+    """The length of the gradient at each voxel of ``(X, Y, Z)`` or ``(X, Y)``, in float64."""
+    dims, found = image.ndim, torch.zeros(image.shape, dtype=torch.float64)
+    for place in itertools.product(*map(range, image.shape)):
+        total = 0.0
+        for axis in range(dims):
+            slope = 0.0
+            for step in itertools.product((-1, 0, 1), repeat=dims):
+                at = [
+                    min(max(p + s, 0), n - 1)
+                    for p, s, n in zip(place, step, image.shape, strict=True)
+                ]
+                weight = 1.0
+                for other, s in enumerate(step):
+                    weight *= s / 2 if other == axis else (0.5 if s == 0 else 0.25)
+                slope += weight * float(image[tuple(at)].double())
+            total += slope**2
+        found[place] = total**0.5
+    return found
+
+
+def test_gradient_map_agrees_with_a_loop(case):
+    image = case[1]
+    found = gradient_map(image.bfloat16())
+    assert found.dtype == torch.float32
+    expected = sobel_by_hand(image[1, 0].bfloat16())
+    torch.testing.assert_close(found[1, 0].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_homologous_contrast_agrees_with_a_loop():
+    features = torch.randn(2, 6, 4, generator=generator(1))
+    owner = torch.tensor([[0, 0, 1, 1, 1, 2], [0, 1, 2, 0, 1, 2]])
+    costs = []
+    for b in range(2):
+        z = [row / row.norm() for row in features[b].double()]
+        for i in range(6):
+            kin = [j for j in range(6) if j != i and owner[b, j] == owner[b, i]]
+            others = [torch.exp(z[i] @ z[j] / 0.25) for j in range(6) if j != i]
+            terms = [-torch.log(torch.exp(z[i] @ z[j] / 0.25) / sum(others)) for j in kin]
+            costs += [sum(terms) / len(kin)] if kin else []
+    expected = float(sum(costs) / len(costs))
+    assert float(homologous_contrast(features, owner)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_homologous_contrast_of_features_that_are_all_alike_is_finite():
+    features = torch.zeros(1, 4, 3, requires_grad=True)
+    loss = homologous_contrast(features, torch.tensor([[0, 0, 1, 1]]))
+    loss.backward()
+    assert torch.isfinite(features.grad).all()
+    assert homologous_contrast(torch.randn(1, 3, 2), torch.arange(3)[None]) == 0
 
 
 @pytest.mark.parametrize("wild", [1e6, float("inf"), float("nan")])

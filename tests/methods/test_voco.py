@@ -7,6 +7,7 @@ import torch
 
 from medssl.encoders import build_encoder
 from medssl.methods import VoCo
+from medssl.types import Batch
 
 GRID, CROPS, PLACES = (2, 1, 1), 3, 2
 
@@ -120,3 +121,15 @@ def test_nothing_is_mirrored_or_turned(batch):
         for view in method.views()(ramp, torch.Generator().manual_seed(seed)):
             profile = view.mean(dim=(1, 3, 4))
             assert (profile[:, -1] > profile[:, 0]).all()
+
+
+def test_position_accuracy_is_logged_without_gradient_and_told_in_the_report(batch):
+    views, targets = batch
+    method = build()
+    accuracy = method.loss(views, targets, torch.Generator())["position_accuracy"]
+    assert not accuracy.requires_grad
+    assert 0 <= accuracy <= 1
+    images = torch.cat([view.unflatten(0, (PLACES, -1)) for view in views], dim=1)
+    pictures = method.pictures(Batch(images, targets, [], []), torch.Generator())
+    assert f"Of {PLACES * CROPS} crops of {PLACES} volumes" in pictures[-1].caption
+    assert "by chance it would be 50%" in pictures[-1].caption

@@ -21,6 +21,7 @@ FINETUNE = sorted(PIPELINES.glob("finetune/*.yaml"))
 SIBLING = {
     "resenc_l": {"encoder.name": "resenc_s"},
     "vit_base": {"encoder.name": "vit_tiny", "encoder.token": 8},
+    "swin_base": {"encoder.name": "resenc_s"},
 }
 QUICK = {
     "data.patch": [32, 32, 32],
@@ -59,6 +60,8 @@ def adapted(path, *, full=False):
     changes = dict(QUICK)
     if not full and "encoder" in config:
         changes |= SIBLING.get(config["encoder"]["name"], {})
+    # a planar recipe stays planar
+    changes["data.patch"] = QUICK["data.patch"][: len(config["data"]["patch"])]
     if "method" in config:
         changes |= {f"method.{k}": v for k, v in METHODS[config["method"]["name"]].tiny().items()}
     if "mask_size" in config.get("method", {}):
