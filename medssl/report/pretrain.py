@@ -130,7 +130,7 @@ def loss_charts(run: RunFolder, *, leave_out: Collection[str] = ()) -> tuple[Blo
     rates = sorted(name for name in run.metrics if name.startswith(("lr", "learning_rate")))
     others = FIGURES.union(rates, leave_out)
     terms = [curve(run, name, label=name) for name in sorted(set(run.metrics) - others)]
-    shown = [term for term in terms if term is not None][:4]
+    shown = [term for term in terms if term is not None][:8]
     if shown:
         svg = curves(shown, x_label="step", y_label="value", alt="Terms of the loss over steps.")
         blocks.append(Chart(svg, "Terms of the loss"))
