@@ -89,6 +89,11 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    torch.manual_seed(0)
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return [row for row in csv.DictReader(file) if row.get("rankme")]
