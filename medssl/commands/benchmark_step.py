@@ -149,13 +149,17 @@ def measure_step(method: Method, settings: RunSettings, *, steps: int = 5) -> St
     def encode() -> None:
         method.zero_grad(set_to_none=True)
         with torch.autocast(chosen.type, half, enabled=half is not None):
-            maps = [m for view in images for m in method.encoder(view)]
+            maps = [m for crops in alike for m in method.encoder(crops)]
         torch.autograd.backward(torch.stack([m.float().mean() for m in maps]).sum())
 
     with FlopCounterMode(display=False) as counter:
         take()
     counts = {str(name): count for name, count in counter.get_flop_counts()["Global"].items()}
     views = _fastest(make_views, steps, chosen)
+    alike = [
+        torch.cat([view for view in images if view.shape[1:] == shape])
+        for shape in dict.fromkeys(view.shape[1:] for view in images)
+    ]
     seconds = _fastest(take, steps, chosen)
     memory = _memory_bytes(chosen)
     return StepCost(

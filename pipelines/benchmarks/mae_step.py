@@ -5,9 +5,9 @@
 
 Forward and backward in float32, turn by turn: A B C A B C. nnssl's form is its encoder on visible
 tokens, and behind it two blocks as wide as the encoder over all tokens, every one of which is
-answered; built here of the same blocks as ours, so that the form alone is compared. Then our step
-against its floor: the products of matrices that it can't do without, at the rate at which this
-machine multiplies them.
+answered; built here of the same blocks as ours, so that the form alone is compared, and held
+against ours with two blocks in the decoder ("shallow"). Then our step against its floor: the
+products of matrices that it can't do without, at the rate at which this machine multiplies them.
 """
 
 import argparse
@@ -28,6 +28,9 @@ from medssl.parts.masking import RandomCells
 
 WIDTH, DEPTH, HEADS = 384, 12, 6
 DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS = 192, 4, 6
+NNSSL_DEPTH = 2
+"""Blocks of nnssl's decoder, which are as wide as the encoder's."""
+
 MLP_RATIO = 4
 RATIO = 0.75
 
@@ -45,11 +48,12 @@ def main() -> None:
     torch.manual_seed(0)
 
     volume = torch.randn(options.batch, 1, *(options.patch,) * 3)
-    ours = our_step(options.patch, options.token, volume)
+    ours = our_step(options.patch, options.token, volume, depth=DECODER_DEPTH)
     if options.profile:
         profile(ours)
         return
     others = {
+        "shallow": our_step(options.patch, options.token, volume, depth=NNSSL_DEPTH),
         "MONAI": monai_step(options.patch, options.token, volume),
         "nnssl": nnssl_step(options.patch, options.token, volume),
     }
@@ -58,7 +62,7 @@ def main() -> None:
     show(measure(others, ours, options.rounds), flops)
 
 
-def our_step(patch: int, token: int, volume: Tensor) -> Callable[[], None]:
+def our_step(patch: int, token: int, volume: Tensor, *, depth: int) -> Callable[[], None]:
     """Return one forward and backward pass of method ``mae``."""
     encoder = build_encoder(
         "vit_small", patch=(patch,) * 3, token=token, width=WIDTH, depth=DEPTH, heads=HEADS
@@ -69,7 +73,7 @@ def our_step(patch: int, token: int, volume: Tensor) -> Callable[[], None]:
         mask_ratio=RATIO,
         mask_size=token,
         decoder_width=DECODER_WIDTH,
-        decoder_depth=DECODER_DEPTH,
+        decoder_depth=depth,
     )
     generator = torch.Generator().manual_seed(0)
 
@@ -114,7 +118,7 @@ def nnssl_step(patch: int, token: int, volume: Tensor) -> Callable[[], None]:
     encoder = build_encoder(
         "vit_small", patch=edges, token=token, width=WIDTH, depth=DEPTH, heads=HEADS
     )
-    blocks = nn.ModuleList(make_block(WIDTH, HEADS, MLP_RATIO * WIDTH) for _ in range(2))
+    blocks = nn.ModuleList(make_block(WIDTH, HEADS, MLP_RATIO * WIDTH) for _ in range(NNSSL_DEPTH))
     head, mask_token = nn.Linear(WIDTH, token**3), nn.Parameter(torch.zeros(WIDTH))
     grid = tuple(edge // token for edge in edges)
     positions = sincos_positions(grid, WIDTH)
@@ -190,9 +194,9 @@ def show(rows: dict[str, list[float]], flops: float) -> None:
     print(f"{'':24}{'min':>8}{'median':>8}{'max':>8}")
     for name, values in rows.items():
         line(f"{name} step, s", values)
-    for name, values in rows.items():
-        if name != "medssl":
-            line(f"{name} / medssl", [a / b for a, b in zip(values, ours, strict=True)])
+    # each against ours with as many blocks in the decoder
+    for name, mine in (("MONAI", "medssl"), ("nnssl", "shallow")):
+        line(f"{name} / {mine}", [a / b for a, b in zip(rows[name], rows[mine], strict=True)])
     line("rate, GFLOP/s", [1e-9 / cost for cost in per_flop])
     line("floor, s", [flops * cost for cost in per_flop])
     line("medssl / floor", [a / (flops * b) for a, b in zip(ours, per_flop, strict=True)])

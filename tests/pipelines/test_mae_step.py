@@ -11,5 +11,5 @@ def test_the_benchmark_prints_its_ratios(monkeypatch, capsys):
     runpy.run_path(str(SCRIPT), run_name="__main__")
     printed = capsys.readouterr().out
     assert "MONAI / medssl" in printed
-    assert "nnssl / medssl" in printed
+    assert "nnssl / shallow" in printed
     assert "medssl / floor" in printed
