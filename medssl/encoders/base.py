@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
+from medssl.encoders.narrow import guard_convolutions
 from medssl.errors import ConfigError
 from medssl.registry import Registry, nearest
 
@@ -158,6 +159,7 @@ def build_encoder(name: str, **config: Any) -> Encoder:
             "and in_channels at least 1"
         )
     encoder = variant.family(**{**variant.preset, **config})
+    guard_convolutions(encoder)
     encoder.name = name
     encoder.config = dict(config)
     return encoder

@@ -45,10 +45,22 @@ class ResidualBlock(nn.Module):
                 ConvBlock(dims, in_channels, out_channels, kernel=1, bias=False, active=False)
             )
         self.skip = nn.Sequential(*shortcut)
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, out_channels, …)``, ``ceil(size / stride)`` voxels along each axis."""
-        return F.leaky_relu(self.conv2(self.conv1(x)) + self.skip(x), SLOPE, inplace=True)
+        shortcut = self.skip(_wide_enough(x, self.stride))
+        return F.leaky_relu(self.conv2(self.conv1(x)) + shortcut, SLOPE, inplace=True)
+
+
+def _wide_enough(x: Tensor, window: tuple[int, ...]) -> Tensor:
+    """Repeat the last voxel of axes that are shorter than a pool's window, which torch refuses."""
+    if type(x) is not Tensor:  # blocks of an image bring their own pool
+        return x
+    missing = [max(0, edge - size) for edge, size in zip(window, x.shape[2:], strict=True)]
+    if not any(missing):
+        return x
+    return F.pad(x, [n for gap in reversed(missing) for n in (0, gap)], mode="replicate")
 
 
 class Blocks(nn.Module):

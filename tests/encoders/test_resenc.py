@@ -83,3 +83,13 @@ def test_a_map_of_one_voxel_is_not_normalised_away():
     a, b = encoder(torch.randn(2, 1, 2, 2, 2))[-1]
     assert a.shape == (4, 1, 1, 1)
     assert not torch.allclose(a, b)
+
+
+@pytest.mark.parametrize("size", [(16, 16, 3), (1, 5, 9), (1, 1, 1)])
+def test_slabs_thinner_than_the_coarsest_stride_go_through(size):
+    torch.manual_seed(0)
+    encoder = build_encoder("resenc_s", features=(4, 6, 8, 8), blocks=(1, 1, 1, 1)).eval()
+    maps = encoder(torch.randn(2, 1, *size))
+    for features, stride in zip(maps, encoder.strides, strict=True):
+        assert features.shape[2:] == tuple(-(-n // s) for n, s in zip(size, stride, strict=True))
+        assert torch.isfinite(features).all()
