@@ -5,14 +5,18 @@ He et al. 2016, arXiv:1512.03385; 3D and weights: Chen et al. 2019, "Med3D", arX
 Ours differs from MONAI's class, with the same numbers going forward: the chosen norm reaches every
 block (MONAI passes it to the stem alone), and shortcuts of type A pass the gradient (MONAI cuts
 it).
+``dilated=True`` is MedicalNet's own geometry: the last two stages keep the resolution of the second
+and dilate instead. Keys are the same, and so is the shape of every weight; features are not.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import torch.nn.functional as F
 from monai.networks.nets.resnet import ResNet as MonaiResNet
+from monai.networks.nets.resnet import ResNetBlock, ResNetBottleneck
 from torch import Tensor, nn
 
 from medssl.encoders.base import Encoder, register_variants
@@ -34,6 +38,7 @@ NORMS: dict[str, tuple[str, dict[str, Any]]] = {
     resnet50={"block": "bottleneck", "layers": (3, 4, 6, 3), "shortcut": "B"},
     resnet101={"block": "bottleneck", "layers": (3, 4, 23, 3), "shortcut": "B"},
     resnet152={"block": "bottleneck", "layers": (3, 8, 36, 3), "shortcut": "B"},
+    resnet200={"block": "bottleneck", "layers": (3, 24, 36, 3), "shortcut": "B"},
 )
 class ResNet(Encoder, MonaiResNet):
     """A stem and four stages, each at half the resolution of the one before.
@@ -49,6 +54,8 @@ class ResNet(Encoder, MonaiResNet):
         stem_stride: Of the first convolution; 2 as MedicalNet, 1 as MONAI's own default.
         max_pool: Whether the stem pools before the first stage.
         widen: Factor of all widths.
+        dilated: Whether the third and fourth stage dilate by 2 and 4 in place of halving the
+            resolution: the function that MedicalNet's weights were trained as.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class ResNet(Encoder, MonaiResNet):
         stem_stride: int = 2,
         max_pool: bool = True,
         widen: float = 1.0,
+        dilated: bool = False,
     ) -> None:
         # before MONAI builds the stages, which ask for it
         self.stage_norm = NORMS[norm]
@@ -88,8 +96,11 @@ class ResNet(Encoder, MonaiResNet):
         stages = tuple(int(planes * widen) * expansion for planes in (64, 128, 256, 512))
         self.channels = (width, *stages)
         first = stem_stride * (2 if max_pool else 1)
-        edges = (stem_stride, *(first * 2**stage for stage in range(4)))
+        edges = (stem_stride, *(first * 2 ** min(stage, 1 if dilated else 3) for stage in range(4)))
         self.strides = tuple((edge,) * spatial_dims for edge in edges)
+        if dilated:
+            _dilate(self.layer3, 2)
+            _dilate(self.layer4, 4)
 
     @classmethod
     def tiny(cls) -> dict[str, Any]:
@@ -116,3 +127,17 @@ class ResNet(Encoder, MonaiResNet):
             x = stage(x)
             maps.append(x)
         return maps
+
+
+def _dilate(stage: nn.Sequential, dilation: int) -> None:
+    """Let the convolutions of a stage reach as far as they did, without a stride."""
+    for part in stage.modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d):
+            dims = len(part.kernel_size)
+            part.stride = (1,) * dims
+            if part.kernel_size[0] > 1:
+                part.dilation = part.padding = (dilation,) * dims
+        elif isinstance(part, ResNetBlock | ResNetBottleneck):
+            shortcut = part.downsample
+            if isinstance(shortcut, partial):
+                part.downsample = partial(shortcut.func, **{**shortcut.keywords, "stride": 1})

@@ -18,22 +18,12 @@ from monai.networks.blocks.patchembedding import PatchEmbeddingBlock
 from monai.networks.blocks.transformerblock import TransformerBlock
 from torch import Tensor, nn
 
-from medssl.encoders.base import Encoder, register_variants
-from medssl.encoders.tokens import (
-    gather_tokens,
-    patchify,
-    sincos_positions,
-    split_tokens,
-    token_edges,
-    token_mask,
-    tokens_to_map,
-)
-from medssl.errors import ConfigError
+from medssl.encoders.base import register_variants
+from medssl.encoders.token_encoder import TokenEncoder
+from medssl.encoders.tokens import gather_tokens, sincos_positions
 from medssl.types import Shape
 
 __all__ = ["ViT", "initialise", "make_block"]
-
-MAPS = 4
 
 
 class UnusedNorm(nn.Module):
@@ -67,7 +57,7 @@ def initialise(module: nn.Module) -> None:
     vit_base={"width": 768, "depth": 12, "heads": 12},
     vit_large={"width": 1024, "depth": 24, "heads": 16},
 )
-class ViT(Encoder):
+class ViT(TokenEncoder):
     """A transformer over non-overlapping tokens of voxels.
 
     Args:
@@ -87,8 +77,6 @@ class ViT(Encoder):
             there are fewer than four blocks.
     """
 
-    drops_tokens = True
-
     def __init__(
         self,
         *,
@@ -103,23 +91,8 @@ class ViT(Encoder):
         qkv_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.token = token_edges(token, spatial_dims)
-        edges = tuple(patch)[:spatial_dims]
-        if width % heads or depth < MAPS:
-            raise ConfigError(
-                f"a transformer of {width} features, {depth} blocks and {heads} heads was asked "
-                f"for; heads must divide the features, and there must be at least {MAPS} blocks"
-            )
-        if len(edges) < spatial_dims or any(p < t for p, t in zip(edges, self.token, strict=True)):
-            raise ConfigError(
-                f"a patch of {edges} voxels holds no token of {self.token}; enlarge data.patch or "
-                "take smaller tokens (encoder.token)"
-            )
-        self.spatial_dims = spatial_dims
+        self._plan(patch, token, spatial_dims, (width, depth, heads))
         self.in_channels = in_channels
-        self.channels = (width,) * MAPS
-        self.strides = (self.token,) * MAPS
-        self.grid = tuple(p // t for p, t in zip(edges, self.token, strict=True))
         # "none": MONAI's own sine and cosine take few widths and warn; ours are the same numbers
         self.patch_embedding = PatchEmbeddingBlock(
             in_channels=in_channels,
@@ -142,7 +115,6 @@ class ViT(Encoder):
         self.norm = nn.LayerNorm(width)
         initialise(self)
         nn.init.xavier_uniform_(self._embedding.weight.flatten(1))
-        self.taken = tuple(round(depth * (i + 1) / MAPS) - 1 for i in range(MAPS))
 
     @property
     def _embedding(self) -> nn.Conv3d:
@@ -152,40 +124,6 @@ class ViT(Encoder):
     def tiny(cls) -> dict[str, Any]:
         """Return five narrow blocks on small tokens."""
         return {"token": 4, "width": 24, "depth": 5, "heads": 2, "mlp_ratio": 2.0}
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the tokens after each quarter of the blocks as maps, shallow first."""
-        tokens, grid = self._cut(x)
-        return [tokens_to_map(taken, grid) for taken in self._encode(tokens, grid, None)]
-
-    def forward_masked(self, x: Tensor, hidden: Tensor) -> list[Tensor]:
-        """Return the maps of the visible tokens alone, zero at hidden places.
-
-        Args:
-            x: ``(B, C, X, Y, Z)``.
-            hidden: ``(B, gx, gy, gz)``, True where hidden, equally often in each sample.
-
-        Raises:
-            ConfigError: If cells are not whole tokens, or samples hide different numbers.
-        """
-        tokens, grid = self._cut(x)
-        visible, gone = split_tokens(token_mask(hidden, grid))
-        if gone.shape[1] == 0:
-            return [tokens_to_map(taken, grid) for taken in self._encode(tokens, grid, None)]
-        place = visible.unsqueeze(-1).expand(-1, -1, self.channels[0])
-        shape = (*tokens.shape[:2], self.channels[0])
-        return [
-            tokens_to_map(taken.new_zeros(shape).scatter(1, place, taken), grid)
-            for taken in self._encode(gather_tokens(tokens, visible), grid, visible)
-        ]
-
-    def _cut(self, x: Tensor) -> tuple[Tensor, Shape]:
-        """Pad ``x`` at its far end to whole tokens; return them as voxels, and their grid."""
-        missing = [-size % edge for size, edge in zip(x.shape[2:], self.token, strict=True)]
-        if any(missing):
-            x = F.pad(x, [n for gap in reversed(missing) for n in (0, gap)])
-        grid = tuple(size // edge for size, edge in zip(x.shape[2:], self.token, strict=True))
-        return patchify(x, self.token), grid
 
     def _encode(self, tokens: Tensor, grid: Shape, visible: Tensor | None) -> list[Tensor]:
         """Return ``(B, n, width)`` after each quarter of the blocks, of the tokens given."""

@@ -9,7 +9,7 @@ from medssl.encoders.decoders import LightDecoder, TokenDecoder, UNetDecoder, pl
 from medssl.encoders.tokens import map_to_tokens, sincos_positions, unpatchify
 from medssl.errors import ConfigError
 
-NAMES = ["resnet18", "resenc_s", "swin_tiny", "vit_tiny"]
+NAMES = ["resnet18", "resenc_s", "segresnet", "swin_tiny", "unet_genesis", "vit_tiny", "primus_s"]
 SIZE = {2: (37, 19), 3: (19, 10, 23)}
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from monai.networks.nets.resnet import ResNet as MonaiResNet
 from torch import nn
 
@@ -67,3 +68,71 @@ def test_the_stem_decides_the_strides(options, edges):
     assert [stride[0] for stride in encoder.strides] == edges
     maps = encoder(torch.randn(2, 1, 64, 64))
     assert [features.shape[-1] for features in maps] == [64 // edge for edge in edges]
+
+
+def medicalnet(weights, x, layers, shortcut):
+    """Return the last map of MedicalNet's network: stride 1 and dilation 2 and 4 at the end."""
+    w = {key: value.double() for key, value in weights.items()}
+
+    def norm(x, name):
+        mean, var = w[f"{name}.running_mean"], w[f"{name}.running_var"]
+        return F.batch_norm(x, mean, var, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def conv(x, name, *, stride=1, dilation=1):
+        weight = w[f"{name}.weight"]
+        padding = dilation * (weight.shape[2] // 2)
+        return F.conv3d(x, weight, None, stride, padding, dilation)
+
+    x = norm(conv(x.double(), "conv1", stride=2), "bn1").relu()
+    x = F.max_pool3d(x, 3, 2, 1)
+    for stage, (count, first, dilation) in enumerate(
+        zip(layers, (1, 2, 1, 1), (1, 1, 2, 4), strict=True), start=1
+    ):
+        for i in range(count):
+            at, stride = f"layer{stage}.{i}", first if i == 0 else 1
+            if f"{at}.conv3.weight" in w:
+                y = norm(conv(x, f"{at}.conv1"), f"{at}.bn1").relu()
+                y = conv(y, f"{at}.conv2", stride=stride, dilation=dilation)
+                y = norm(conv(norm(y, f"{at}.bn2").relu(), f"{at}.conv3"), f"{at}.bn3")
+            else:
+                y = conv(x, f"{at}.conv1", stride=stride, dilation=dilation)
+                y = conv(norm(y, f"{at}.bn1").relu(), f"{at}.conv2", dilation=dilation)
+                y = norm(y, f"{at}.bn2")
+            if f"{at}.downsample.0.weight" in w:
+                x = conv(x, f"{at}.downsample.0", stride=stride)
+                x = norm(x, f"{at}.downsample.1")
+            elif x.shape[1] != y.shape[1]:
+                assert shortcut == "A"
+                x = F.avg_pool3d(x, 1, stride)
+                x = torch.cat([x, x.new_zeros(len(x), y.shape[1] - x.shape[1], *x.shape[2:])], 1)
+            x = (y + x).relu()
+    return x.float()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", TWINS)
+def test_dilated_it_is_the_network_of_medicalnet(name):
+    _, layers, shortcut = TWINS[name]
+    strided = build_encoder(name, widen=0.125).eval()
+    for part in strided.modules():
+        if isinstance(part, nn.BatchNorm3d):
+            part.running_mean.normal_(std=0.1)
+            part.running_var.uniform_(0.5, 2)
+    dilated = build_encoder(name, widen=0.125, dilated=True).eval()
+    dilated.load_state_dict(strided.state_dict(), strict=True)
+    x = torch.randn(1, 1, 40, 33, 48)
+    maps = dilated(x)
+    expected = medicalnet(strided.state_dict(), x, layers, shortcut)
+    assert maps[-1].shape == expected.shape
+    assert (maps[-1] - expected).norm() < 1e-5 * expected.norm()
+    assert [stride[0] for stride in dilated.strides] == [2, 4, 8, 8, 8]
+    assert [features.shape[2] for features in maps] == [20, 10, 5, 5, 5]
+    other = dilated.embed(x) - strided.embed(x)
+    assert other.norm() > 0.01 * strided.embed(x).norm()
+
+
+def test_a_dilated_one_learns_in_2d_and_with_every_shortcut():
+    for name in TWINS:
+        encoder = build_encoder(name, spatial_dims=2, widen=0.125, dilated=True)
+        encoder(torch.randn(2, 1, 33, 40))[-1].square().sum().backward()
+        assert all(p.grad is not None for p in encoder.parameters())

@@ -23,6 +23,10 @@ CASES = [
     ("resnet10", SMALL, 8),
     ("resnet18", {**SMALL, "max_pool": False}, 16),
     ("resnet50", {**SMALL, "norm": "instance"}, 8),
+    ("resnet10", {**SMALL, "dilated": True}, 8),
+    ("segresnet", {"width": 4, "blocks": (1, 2, 1), "norm": "instance"}, 8),
+    ("segresnet_ds", {"width": 4, "blocks": (1, 2, 1)}, 8),
+    ("unet_genesis", {"width": 4}, 8),
 ]
 
 
