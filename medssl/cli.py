@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark crops": ("benchmark:crops", "how fast this machine loads crops from a store"),
     "benchmark step": ("benchmark_step:step", "what a training step of a recipe costs here"),
     "export": ("export:export", "hand weights over to other tools"),
+    "weights convert": ("weights:convert", "turn a published checkpoint into an export"),
     "verify": ("verify:verify", "check a cohort, a store, a run or an export end to end"),
     "info": ("info:info", "versions, devices, codecs, cache folder"),
 }

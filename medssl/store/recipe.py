@@ -48,12 +48,14 @@ class Window:
     """Hounsfield units from ``low`` to ``high`` become -1 to 1; what lies beyond is cut off.
 
     Attributes:
-        low: Becomes -1.
+        low: Becomes ``floor``.
         high: Becomes 1.
+        floor: -1; 0 for weights whose authors trained them so.
     """
 
     low: int = -1000
     high: int = 1000
+    floor: float = -1.0
 
     def __post_init__(self) -> None:
         if not -32768 <= self.low < self.high <= 32767:
@@ -61,14 +63,16 @@ class Window:
                 f"a CT window from {self.low} to {self.high} HU is empty or too wide; "
                 "give the lower bound first, say -1000 1000"
             )
+        if self.floor not in (-1.0, 0.0):
+            raise ConfigError(f"a CT window that begins at {self.floor} was asked for; -1 or 0")
 
     def coding(self) -> Coding:
         """Return how stored Hounsfield units become intensities."""
         return Coding(
             low=self.low,
             high=self.high,
-            centre=(self.low + self.high) / 2,
-            scale=2 / (self.high - self.low),
+            centre=self.low if self.floor == 0 else (self.low + self.high) / 2,
+            scale=(1 - self.floor) / (self.high - self.low),
         )
 
 
@@ -223,6 +227,8 @@ class Recipe:
         """Return primitives, ready for JSON or YAML."""
         values = dataclasses.asdict(self)
         values["spacing_mm"] = None if self.spacing_mm is None else list(self.spacing_mm)
+        if self.ct.floor == Window.floor:
+            del values["ct"]["floor"]  # stores from before there was one keep their hash
         return values
 
     @classmethod

@@ -22,6 +22,7 @@ from lightning.fabric.plugins import CheckpointIO
 
 from medssl.errors import InputError, OutputError, TrainingError
 from medssl.io.atomic import atomic_path, write_text
+from medssl.weights.pickled import load_pickled
 
 __all__ = ["AtomicCheckpointIO", "Checkpoints", "continue_from", "newest_checkpoint"]
 
@@ -84,9 +85,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 f"checkpoint {path.name} is damaged: its hash is not the one it was written with. "
                 "Delete it and resume from the one before"
             )
-        loaded: dict[str, Any] = torch.load(  # noqa: TID251 our own file, verified
-            path, map_location=map_location or "cpu", weights_only=True
-        )
+        loaded: dict[str, Any] = load_pickled(path, map_location=map_location or "cpu")
         return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -24,6 +24,7 @@ from medssl.weights.manifest import (
     GoldenRecord,
     InputContract,
     Manifest,
+    OriginRecord,
     TaskRecord,
     TrainingRecord,
 )
@@ -42,6 +43,7 @@ def write_export(
     training: TrainingRecord,
     title: str,
     task: TaskRecord | None = None,
+    origin: OriginRecord | None = None,
 ) -> Manifest:
     """Write an export folder, then load it again and compare every feature bit for bit.
 
@@ -53,13 +55,14 @@ def write_export(
         training: How it was trained.
         title: One line for people.
         task: What a fine-tuned network answers.
+        origin: Where converted weights come from.
 
     Raises:
         WeightsMismatchError: If what was written does not give the same features.
     """
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        manifest = _write(temporary, network, encoder, contract, training, title, task)
+        manifest = _write(temporary, network, encoder, contract, training, title, task, origin)
         _compare(temporary, manifest, encoder)
         if folder.exists():
             shutil.rmtree(folder)
@@ -103,6 +106,7 @@ def _write(
     training: TrainingRecord,
     title: str,
     task: TaskRecord | None,
+    origin: OriginRecord | None,
 ) -> Manifest:
     # a safetensors file gives each tensor exactly one owner, so views and ties are copied apart
     state = {
@@ -124,6 +128,7 @@ def _write(
         training=training,
         golden=GoldenRecord(GOLDEN_INPUT, golden_features(encoder, Preprocess(contract))),
         task=task,
+        origin=origin or OriginRecord(),
     )
     (folder / "manifest.json").write_text(manifest.to_text(), encoding="utf-8")
     (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
