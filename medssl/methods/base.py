@@ -57,7 +57,8 @@ class Method(TrainingModule):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        METHODS.register(cls.name)(cls)
+        if "name" in vars(cls):  # what several methods share has none
+            METHODS.register(cls.name)(cls)
 
     def __init__(self, *, encoder: Encoder, patch: Shape, batch_style: float = 0.0) -> None:
         super().__init__()

@@ -10,7 +10,6 @@ patch by default, because Hounsfield units are absolute.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -19,20 +18,14 @@ from torch import Tensor
 from medssl.encoders.base import upsample_mask
 from medssl.encoders.token_decoder import TokenDecoder
 from medssl.errors import ConfigError
-from medssl.losses.reconstruction import masked_mse, normalise_cells
-from medssl.methods.base import Method, Targets
+from medssl.losses.reconstruction import normalise_cells
+from medssl.methods.rebuilding import RebuildingMethod
 from medssl.parts.masking import RandomCells
-from medssl.parts.pictures import masking_picture
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
-from medssl.transforms.presets import gentle_geometry
-from medssl.transforms.views import ViewRecipe
-from medssl.types import Batch, Losses, Picture
 
 __all__ = ["MAE"]
 
 
-class MAE(Method):
+class MAE(RebuildingMethod):
     """Masked autoencoder on tokens.
 
     Args:
@@ -42,8 +35,7 @@ class MAE(Method):
             where intensities are relative (MR), and forgets absolute values (CT).
         decoder_width: Channels of the decoder.
         decoder_depth: Transformer blocks of the decoder.
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Encoder, patch and share of body, see :class:`RebuildingMethod`.
 
     Raises:
         ConfigError: If the encoder has no tokens to drop.
@@ -59,7 +51,6 @@ class MAE(Method):
         normalise_targets: bool = False,
         decoder_width: int = 192,
         decoder_depth: int = 4,
-        body_share: float = 0.3,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -70,7 +61,6 @@ class MAE(Method):
             )
         self.mask = RandomCells(ratio=mask_ratio, size=mask_size)
         self.normalise_targets = normalise_targets
-        self.body_share = body_share
         self.decoder = TokenDecoder(self.encoder, width=decoder_width, depth=decoder_depth)
 
     @classmethod
@@ -78,41 +68,9 @@ class MAE(Method):
         """Return the options of tests."""
         return {"mask_size": 4, "decoder_width": 32, "decoder_depth": 1}
 
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; left stays left."""
-        return ViewRecipe.single(gentle_geometry())
-
-    def loss(
-        self,
-        views: Sequence[Tensor],
-        targets: Targets,  # noqa: ARG002 the volume is its own target
-        generator: torch.Generator,
-    ) -> Losses:
-        """Return the squared error over hidden voxels."""
-        return {"loss": masked_mse(*self.rebuild(views[0], generator))}
-
     def rebuild(self, volume: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Hide a part of a volume and rebuild it.
-
-        Args:
-            volume: ``(B, C, *patch)``.
-            generator: Source of the mask.
-
-        Returns:
-            The answer and what it should be, ``(B, C, *patch)``, and which voxels were hidden,
-            ``(B, 1, *patch)``.
-        """
+        """Hide a part of a volume and rebuild it, see :class:`RebuildingMethod`."""
         hidden = self.mask(volume.shape, generator)
         rebuilt = self.decoder(self.encoder.forward_masked(volume, hidden), hidden)
         target = normalise_cells(volume, hidden.shape[1:]) if self.normalise_targets else volume
         return rebuilt, target, upsample_mask(hidden, self.patch)
-
-    def pictures(self, batch: Batch, generator: torch.Generator) -> list[Picture]:
-        """Show what was to be rebuilt, what was visible of it and the answer."""
-        (volume,) = self.make_views(batch, generator)
-        rebuilt, target, hidden = self.rebuild(volume, generator)
-        return masking_picture(target, hidden, rebuilt)

@@ -9,7 +9,6 @@ part; the head reads the coarsest map of whatever stride.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,22 +18,16 @@ from medssl.encoders.base import upsample_mask
 from medssl.encoders.linear_decoder import LinearDecoder
 from medssl.errors import ConfigError
 from medssl.losses.reconstruction import masked_l1, masked_mse
-from medssl.methods.base import Method, Targets
+from medssl.methods.rebuilding import RebuildingMethod
 from medssl.parts.mask_token import MaskToken
 from medssl.parts.masking import RandomCells
-from medssl.parts.pictures import masking_picture
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
-from medssl.transforms.presets import gentle_geometry
-from medssl.transforms.views import ViewRecipe
-from medssl.types import Batch, Losses, Picture
 
 __all__ = ["SimMIM"]
 
 ERRORS = {"l1": masked_l1, "mse": masked_mse}
 
 
-class SimMIM(Method):
+class SimMIM(RebuildingMethod):
     """Masked modelling with a mask token at the input and the lightest head.
 
     Args:
@@ -42,8 +35,7 @@ class SimMIM(Method):
         mask_size: Edge of a hidden cube in voxels; must tile the patch. The paper found large
             cubes better than single tokens.
         error: What a hidden voxel costs: ``l1`` as in the paper, or ``mse`` as in nnssl.
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Encoder, patch and share of body, see :class:`RebuildingMethod`.
 
     Raises:
         ConfigError: If the error is not known.
@@ -57,14 +49,12 @@ class SimMIM(Method):
         mask_ratio: float = 0.6,
         mask_size: int = 16,
         error: Literal["l1", "mse"] = "l1",
-        body_share: float = 0.3,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         if error not in ERRORS:
             raise ConfigError(f'simmim knows the errors l1 and mse, not "{error}"')
-        self.error = error
-        self.body_share = body_share
+        self.error_name = error
         self.mask = RandomCells(ratio=mask_ratio, size=mask_size)
         self.mask_token = MaskToken(self.encoder)
         self.decoder = LinearDecoder(self.encoder, self.encoder.in_channels)
@@ -74,40 +64,12 @@ class SimMIM(Method):
         """Return the options of tests."""
         return {"mask_size": 4}
 
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; left stays left."""
-        return ViewRecipe.single(gentle_geometry())
-
-    def loss(
-        self,
-        views: Sequence[Tensor],
-        targets: Targets,  # noqa: ARG002 the volume is its own target
-        generator: torch.Generator,
-    ) -> Losses:
-        """Return the error over hidden voxels."""
-        return {"loss": ERRORS[self.error](*self.rebuild(views[0], generator))}
-
     def rebuild(self, volume: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Hide a part of a volume and rebuild it.
-
-        Args:
-            volume: ``(B, C, *patch)``.
-            generator: Source of the mask.
-
-        Returns:
-            The answer and what it should be, ``(B, C, *patch)``, and which voxels were hidden,
-            ``(B, 1, *patch)``.
-        """
+        """Hide a part of a volume and rebuild it, see :class:`RebuildingMethod`."""
         hidden = self.mask(volume.shape, generator)
         rebuilt = self.decoder(self.encoder(self.mask_token(volume, hidden)), self.patch)
         return rebuilt, volume, upsample_mask(hidden, self.patch)
 
-    def pictures(self, batch: Batch, generator: torch.Generator) -> list[Picture]:
-        """Show the input, what was visible of it and what was rebuilt."""
-        (volume,) = self.make_views(batch, generator)
-        rebuilt, volume, hidden = self.rebuild(volume, generator)
-        return masking_picture(volume, hidden, rebuilt)
+    def error(self, rebuilt: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+        """Return the error that was chosen, over hidden voxels."""
+        return ERRORS[self.error_name](rebuilt, target, hidden)

@@ -9,7 +9,6 @@ convolution; crops lie in the body; no flip along left and right by default.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,20 +19,14 @@ from medssl.encoders.decoders import LightDecoder
 from medssl.encoders.densify import Densify, sparse_levels
 from medssl.encoders.sparse import visible_maps
 from medssl.errors import ConfigError
-from medssl.losses.reconstruction import masked_mse, normalise_cells
-from medssl.methods.base import Method, Targets
+from medssl.losses.reconstruction import normalise_cells
+from medssl.methods.rebuilding import RebuildingMethod
 from medssl.parts.masking import RandomCells
-from medssl.parts.pictures import masking_picture
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
-from medssl.transforms.presets import gentle_geometry
-from medssl.transforms.views import ViewRecipe
-from medssl.types import Batch, Losses, Picture
 
 __all__ = ["SparK"]
 
 
-class SparK(Method):
+class SparK(RebuildingMethod):
     """Masked autoencoder by masked convolution.
 
     Args:
@@ -44,8 +37,7 @@ class SparK(Method):
             token learned for each level, ``full`` also normalises before and convolves after.
         normalise_targets: Whether each cube is rebuilt up to its own mean and spread, as in the
             paper for photographs; it forgets absolute values (CT).
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Encoder, patch and share of body, see :class:`RebuildingMethod`.
 
     Raises:
         ConfigError: If the encoder is no CNN, or cells do not fit its strides.
@@ -60,7 +52,6 @@ class SparK(Method):
         mask_size: int = 16,
         densify: Literal["efficient", "full"] = "efficient",
         normalise_targets: bool = False,
-        body_share: float = 0.3,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -71,7 +62,6 @@ class SparK(Method):
             )
         self.mask = RandomCells(ratio=mask_ratio, size=mask_size)
         self.normalise_targets = normalise_targets
-        self.body_share = body_share
         sparse = sparse_levels(self.encoder, self.mask.grid(self.patch), self.patch)
         self.densify = Densify(self.encoder, sparse, full=densify == "full")
         self.decoder = LightDecoder(self.encoder, out_channels=self.encoder.in_channels)
@@ -81,42 +71,10 @@ class SparK(Method):
         """Return the options of tests."""
         return {"mask_size": 4}
 
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; left stays left."""
-        return ViewRecipe.single(gentle_geometry())
-
-    def loss(
-        self,
-        views: Sequence[Tensor],
-        targets: Targets,  # noqa: ARG002 the volume is its own target
-        generator: torch.Generator,
-    ) -> Losses:
-        """Return the squared error over hidden voxels."""
-        return {"loss": masked_mse(*self.rebuild(views[0], generator))}
-
     def rebuild(self, volume: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Hide a part of a volume and rebuild it.
-
-        Args:
-            volume: ``(B, C, *patch)``.
-            generator: Source of the mask.
-
-        Returns:
-            The answer and what it should be, ``(B, C, *patch)``, and which voxels were hidden,
-            ``(B, 1, *patch)``.
-        """
+        """Hide a part of a volume and rebuild it, see :class:`RebuildingMethod`."""
         hidden = self.mask(volume.shape, generator)
         maps = self.densify(visible_maps(self.encoder, volume, hidden))
         rebuilt = self.decoder(maps, self.patch)
         target = normalise_cells(volume, hidden.shape[1:]) if self.normalise_targets else volume
         return rebuilt, target, upsample_mask(hidden, self.patch)
-
-    def pictures(self, batch: Batch, generator: torch.Generator) -> list[Picture]:
-        """Show what was to be rebuilt, what was visible of it and the answer."""
-        (volume,) = self.make_views(batch, generator)
-        rebuilt, target, hidden = self.rebuild(volume, generator)
-        return masking_picture(target, hidden, rebuilt)
