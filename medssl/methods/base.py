@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -75,6 +76,17 @@ class Method(TrainingModule):
         Tests and dry runs build it; what it learns is of no use.
         """
         return {}
+
+    @classmethod
+    def options(cls) -> set[str]:
+        """Return the names of all keyword arguments, those of the classes that it extends too."""
+        return {
+            name
+            for kind in cls.__mro__
+            if issubclass(kind, Method)
+            for name, parameter in inspect.signature(kind).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
 
     @property
     def progress(self) -> float:

@@ -8,7 +8,6 @@ equal are made once, and an encoder is asked about the same images once.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -31,7 +30,7 @@ from medssl.types import Batch, Losses, Picture
 
 __all__ = ["Joint"]
 
-SHARED = inspect.signature(Method).parameters
+SHARED = Method.options()
 """Options that all methods have: those of the sum hold for its terms."""
 
 
@@ -90,7 +89,7 @@ class Joint(Method):
         method = METHODS[term["name"]]
         options = {key: term[key] for key in term if key not in ("name", "weight")}
         # What belongs to the views as a whole is an option of the sum; a term may name its default.
-        known = {*inspect.signature(method).parameters, *SHARED} - {"encoder", "patch", "shared"}
+        known = method.options() - {"encoder", "patch"}
         for key in options:
             if key not in known or (key in SHARED and options[key]):
                 raise ConfigError(f'term "{method.name}" has no "{key}"; {nearest(key, known)}')

@@ -67,6 +67,11 @@ def test_loss_and_gradient_are_those_of_the_terms_alone():
         torch.testing.assert_close(one, other)
 
 
+def test_a_term_takes_the_options_of_the_methods_that_it_extends():
+    method = build({**MASKED, "body_share": 0.7}, POSITION)
+    assert method.terms["mae_cnn"].body_share == 0.7
+
+
 def test_masked_terms_take_all_crops_of_the_place():
     method = build(MASKED, POSITION)
     assert isinstance(method.places(), Grid)
