@@ -177,9 +177,12 @@ def _batch(method: Method, settings: RunSettings) -> Batch:
     """Cut a batch from volumes of noise, as the loader cuts it from a store."""
     from medssl.commands.made_up import MadeUpStore
     from medssl.training.datamodules import CropDataset, collate
+    from medssl.training.labelled import WithLabelled
 
-    store = MadeUpStore(settings.data.patch, count=settings.data.batch + 1)
-    samples = CropDataset(store, store.ids, method.places(), settings.data.patch, seed=0)
+    count = settings.data.batch + 1
+    store = MadeUpStore(settings.data.patch, count=count, labels=method.classes)
+    crops = CropDataset(store, store.ids, method.places(), settings.data.patch, seed=0)
+    samples = WithLabelled(crops, store) if method.classes else crops
     return collate([samples[number] for number in range(settings.data.batch)])
 
 

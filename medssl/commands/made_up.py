@@ -21,15 +21,18 @@ class MadeUpStore:
     Args:
         patch: Voxels along each edge of the crops to come; planar ones are cut from volumes.
         count: How many volumes.
+        labels: How many labels their masks have.
 
     Attributes:
         ids: Names of the volumes.
+        labels: Values of the masks by name.
     """
 
-    def __init__(self, patch: Shape, *, count: int) -> None:
+    def __init__(self, patch: Shape, *, count: int, labels: int = 1) -> None:
         edges = tuple(_EDGES * edge for edge in patch)
         self.shape = edges if len(patch) == 3 else (*edges, edges[-1])
         self.ids = [f"volume{number}" for number in range(count)]
+        self.labels = {f"label{value}": value for value in range(1, labels + 1)}
 
     def facts(self, volume: str) -> VolumeFacts:
         """Return what samplers may know: all of it is body, of three tissues."""
@@ -54,5 +57,6 @@ class MadeUpStore:
         return noise.uniform(-1, 1, (1, *size)).astype(np.float32)
 
     def read_label(self, volume: str, start: Shape, size: Shape) -> npt.NDArray[np.int16]:
-        """Return ``size`` labels: 1 where the noise is bright."""
-        return np.asarray(self.read(volume, start, size)[0] > 0.5, np.int16)
+        """Return ``size`` labels, the higher the brighter, 0 where the noise is dark."""
+        bright = np.clip(self.read(volume, start, size)[0], 0.0, None)
+        return np.asarray(np.ceil(bright * len(self.labels)), np.int16)

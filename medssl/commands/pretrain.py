@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl.commands.beside import Beside, labelled_store, probe_monitor
 from medssl.commands.configuration import Configuration, load_configuration, pretrain_sections
 from medssl.commands.session import CommandSession
 from medssl.errors import UsageError, WeightsMismatchError
@@ -35,6 +36,7 @@ def pretrain(
     weights: Path | None = None,
     after: Path | None = None,
     probe: Path | None = None,
+    labels: Path | None = None,
     overrides: Sequence[str] | Mapping[str, Any] = (),
 ) -> Path:
     """Pretrain an encoder on a store and export it.
@@ -51,6 +53,8 @@ def pretrain(
         probe: A labelled dataset of a few cases: every trainer.monitor_every steps a linear probe
             and nearest neighbours tell its crops apart by frozen features. Nothing is learnt from
             it.
+        labels: A labelled dataset to learn from beside the store, where the method takes labels,
+            as joint does with method.classes.
         overrides: Values that differ from the file, by dotted name.
 
     Returns:
@@ -71,7 +75,7 @@ def pretrain(
     if weights is not None and after is not None:
         raise UsageError("--weights and --after were both given; a run starts from one of them")
     options = {"config": configuration.to_dict(), "resume": resume, "weights": weights}
-    options |= {"after": after, "probe": probe}
+    options |= {"after": after, "probe": probe, "labels": labels}
     out = Path(out)
     with CommandSession(
         "pretrain", out=out, overwrite=overwrite, resume=resume, options=options
@@ -80,7 +84,8 @@ def pretrain(
             begun = continue_from(Path(after), out)
             session.note(f"goes on after step {begun} of {Path(after).name}")
         goes_on = resume or after is not None
-        _run(session, configuration, Path(data), out, resume=goes_on, weights=weights, probe=probe)
+        beside = Beside(weights=weights, probe=probe, labels=labels)
+        _run(session, configuration, Path(data), out, resume=goes_on, beside=beside)
     if not session.follows:  # the report shows the session's record, so it comes after it
         write_pretrain_report(out, *draw_pictures(out, Path(data)))
     return out / "export"
@@ -93,8 +98,7 @@ def _run(
     out: Path,
     *,
     resume: bool,
-    weights: Path | None,
-    probe: Path | None,
+    beside: Beside,
 ) -> None:
     from medssl.evaluation.monitor import CollapseMonitor
     from medssl.store.store import Store
@@ -104,7 +108,8 @@ def _run(
     settings = configuration.run_settings()
     store = Store.open(data)
     method = build_method(configuration, settings)
-    origin = "none" if weights is None else start_from(method.encoder, weights)
+    origin = "none" if beside.weights is None else start_from(method.encoder, beside.weights)
+    labelled = labelled_store(method, beside.labels, store, out)
     _say_padding(session, store, settings.data.patch)
     text = configuration.to_yaml()
     (out / "config.yaml").write_text(text, encoding="utf-8")
@@ -113,8 +118,8 @@ def _run(
     try_export(out, encoder, encoder=encoder, contract=contract, training=training)
     every = settings.trainer.monitor_every
     callbacks: list[Callback] = [CollapseMonitor(every=every)] if every else []
-    if probe is not None and every:
-        callbacks.append(probe_monitor(store, Path(probe), out, settings))
+    if beside.probe is not None and every:
+        callbacks.append(probe_monitor(store, Path(beside.probe), out, settings))
     trainer = train(
         method,
         store=store,
@@ -123,6 +128,7 @@ def _run(
         settings=settings,
         run=out,
         resume=resume,
+        labelled=labelled,
         callbacks=callbacks,
     )
     if not trainer.is_global_zero:
@@ -159,21 +165,6 @@ def build_method(configuration: Configuration, settings: RunSettings) -> Method:
     )
     wanted = configuration.chosen("method")
     return METHODS[wanted.name](encoder=encoder, patch=patch, **wanted.options)
-
-
-def probe_monitor(store: Store, dataset: Path, out: Path, settings: RunSettings) -> Callback:
-    """Prepare the cases of a probe as the store's volumes were, beside the run, and cut them."""
-    import shutil
-
-    from medssl.cohort.datasets import open_dataset
-    from medssl.evaluation.probing import ProbeMonitor, labelled_crops
-    from medssl.store.prepare import prepare_dataset
-
-    folder = out / "probe"
-    shutil.rmtree(folder, ignore_errors=True)
-    cases = prepare_dataset(open_dataset(dataset), folder, store.recipe, workers=0)
-    known = labelled_crops(cases, settings.data.patch, seed=settings.trainer.seed)
-    return ProbeMonitor(known, every=settings.trainer.monitor_every)
 
 
 def start_from(encoder: Encoder, weights: Path) -> str:

@@ -50,11 +50,14 @@ class Method(TrainingModule):
         wants_frames: Whether the loss is told from where in its crop each view was read: target
             ``frames`` then holds one ``(B * crops, d, d + 1)`` a view, see
             :mod:`medssl.transforms.frames`.
+        classes: How many labels the loss learns from beside; targets ``labelled`` and ``label`` are
+            then those of :class:`~medssl.training.labelled.WithLabelled`.
     """
 
     name: ClassVar[str]
     couples_samples: ClassVar[bool] = False
     wants_frames: ClassVar[bool] = False
+    classes: int = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medssl.encoders.base import Encoder
 from medssl.errors import ConfigError
+from medssl.losses.supervision import Supervision
 from medssl.methods.base import METHODS, Method, Targets
 from medssl.methods.mae_cnn import MAECNN
 from medssl.methods.voco import VoCo
@@ -25,7 +26,7 @@ from medssl.sampling.agreement import CROP_OVERLAP, SharedPlaces, agreed, is_sam
 from medssl.sampling.overlaps import Overlaps
 from medssl.sampling.partners import JointSampler
 from medssl.sampling.places import Sampler
-from medssl.transforms.views import View, ViewRecipe
+from medssl.transforms.views import ViewRecipe, merged
 from medssl.types import Batch, Losses, Picture
 
 __all__ = ["Joint"]
@@ -44,6 +45,9 @@ class Joint(Method):
     Args:
         terms: The methods: each a ``name``, a ``weight`` (1 by default) and the method's own
             options; none is ``mae_cnn`` and ``voco``.
+        classes: How many labels the masks of ``pretrain --labels`` have, the background not
+            counted; a decoder that is thrown away learns them beside. 0 learns from no labels.
+        labels_weight: Weight of what they teach.
         **shared: Encoder and patch, see :class:`Method`.
 
     Raises:
@@ -54,7 +58,14 @@ class Joint(Method):
     name: ClassVar[str] = "joint"
     couples_samples: ClassVar[bool] = True  # as soon as one term does
 
-    def __init__(self, *, terms: list[dict[str, Any]] | None = None, **shared: Any) -> None:
+    def __init__(
+        self,
+        *,
+        terms: list[dict[str, Any]] | None = None,
+        classes: int = 0,
+        labels_weight: float = 1.0,
+        **shared: Any,
+    ) -> None:
         super().__init__(**shared)
         chosen = [{"name": "mae_cnn"}, {"name": "voco"}] if terms is None else terms
         if not chosen:
@@ -76,7 +87,9 @@ class Joint(Method):
             label: isinstance(sampler, Overlaps)
             for label, sampler in zip(self.weights, samplers, strict=True)
         }
-        self._recipe, self._slots = _merged({k: term.views() for k, term in self.terms.items()})
+        self.classes, self.labels_weight = classes, labels_weight
+        self.supervision = Supervision(self.encoder, classes=classes) if classes else None
+        self._recipe, self._slots = merged({k: term.views() for k, term in self.terms.items()})
 
     def _free_label(self, name: str) -> str:
         """Return the name of a term, with a number from the second of that name on."""
@@ -124,7 +137,7 @@ class Joint(Method):
 
     def loss(self, views: Sequence[Tensor], targets: Targets, generator: torch.Generator) -> Losses:
         """Return the weighted sum, and the losses of each term under its name."""
-        total: Tensor | None = None
+        total = views[0].new_zeros(())
         logged: Losses = {}
         with remembered(self.encoder):
             for label, term in self.terms.items():
@@ -132,12 +145,15 @@ class Joint(Method):
                 slots = self._slots[label]
                 own = [views[slot] for slot in slots]
                 losses = term.loss(own, self._targets_of(label, targets), generator)
-                part = self.weights[label] * losses["loss"]
-                total = part if total is None else total + part
+                total = total + self.weights[label] * losses["loss"]
                 logged |= {f"{label}/{name}": value for name, value in losses.items()}
                 if (embedding := getattr(term, "last_embedding", None)) is not None:
                     self.last_embedding = embedding
-        return {"loss": total, **logged} if total is not None else logged
+            if self.supervision is not None:
+                labelled, masks = targets["labelled"], targets["label"]
+                logged["labels"] = self.supervision(self.encoder, labelled, masks, generator)
+                total = total + self.labels_weight * logged["labels"]
+        return {"loss": total, **logged}
 
     def _targets_of(self, label: str, targets: Targets) -> Targets:
         """Return what a term may know: of foreign places nothing but which crops overlap."""
@@ -172,24 +188,3 @@ class Joint(Method):
                 for picture in term.pictures(own, generator)
             ]
         return found
-
-
-def _merged(recipes: Mapping[str, ViewRecipe]) -> tuple[ViewRecipe, dict[str, list[int]]]:
-    """Return the views of all recipes, equal ones once, and where each recipe finds its own.
-
-    Two equal views of one recipe are two draws, so they stay two.
-    """
-    views: list[View] = []
-    slots: dict[str, list[int]] = {}
-    for label, recipe in recipes.items():
-        free = list(range(len(views)))
-        slots[label] = []
-        for view in recipe.views:
-            slot = next((n for n in free if views[n] == view), None)
-            if slot is None:
-                slot = len(views)
-                views.append(view)
-            else:
-                free.remove(slot)
-            slots[label].append(slot)
-    return ViewRecipe(tuple(views)), slots

@@ -255,7 +255,9 @@ class GlobalBatches(Sampler[list[int]]):
             yield list(range(start, start + self.batch))
 
 
-def crop_loader(dataset: CropDataset, batches: GlobalBatches, *, workers: int) -> DataLoader[Batch]:
+def crop_loader(
+    dataset: Dataset[Batch], batches: GlobalBatches, *, workers: int
+) -> DataLoader[Batch]:
     """Return a loader of batches.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 from lightning import Callback, Trainer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from medssl.encoders.checkpointing import checkpoint_blocks
 from medssl.errors import TrainingError
@@ -23,6 +23,7 @@ from medssl.training.checkpoint import AtomicCheckpointIO, Checkpoints, newest_c
 from medssl.training.config import DataConfig, OptimConfig, TrainerConfig
 from medssl.training.datamodules import CropDataset, GlobalBatches, crop_loader
 from medssl.training.interrupt import GracefulStop
+from medssl.training.labelled import LabelledStore, WithLabelled
 from medssl.training.logger import MetricsCsv
 from medssl.training.module import TrainingModule, TrainingPlan
 from medssl.training.schedules import steps_of
@@ -122,6 +123,7 @@ def train(
     run: Path,
     resume: bool = False,
     labels: bool = False,
+    labelled: LabelledStore | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Train a method or task on the crops of a store, from the start or from its newest checkpoint.
@@ -135,6 +137,7 @@ def train(
         run: The run folder; gets ``metrics.csv`` and ``checkpoints``.
         resume: Whether to go on from the newest checkpoint whose hash is right.
         labels: Whether masks are read with the crops.
+        labelled: Another store, whose crops and masks come beside these.
         callbacks: More callbacks, such as the collapse monitor.
 
     Raises:
@@ -159,7 +162,18 @@ def train(
         trainer = _build_trainer(
             settings.trainer, settings.optim, run, [*callbacks, checkpoints, stop], first_step
         )
-        loader = _loader(settings, trainer, first_step, store, volumes, places, labels)
+        crops = CropDataset(
+            store,
+            volumes,
+            places,
+            settings.data.patch,
+            seed=settings.trainer.seed,
+            labels=labels,
+            balance=settings.data.balance,
+            integers=True,
+        )
+        samples = crops if labelled is None else WithLabelled(crops, labelled)
+        loader = _loader(samples, settings, trainer, first_step)
         with stop:
             trainer.fit(module, loader, ckpt_path=checkpoint)
     if trainer.global_step < settings.trainer.steps:
@@ -178,24 +192,8 @@ def _before_anneal(settings: RunSettings) -> int | None:
 
 
 def _loader(
-    settings: RunSettings,
-    trainer: Trainer,
-    first_step: int,
-    store: CropSource,
-    volumes: Sequence[str],
-    places: PlaceSampler | JointSampler,
-    labels: bool,
+    samples: Dataset[Batch], settings: RunSettings, trainer: Trainer, first_step: int
 ) -> DataLoader[Batch]:
-    dataset = CropDataset(
-        store,
-        volumes,
-        places,
-        settings.data.patch,
-        seed=settings.trainer.seed,
-        labels=labels,
-        balance=settings.data.balance,
-        integers=True,
-    )
     batches = GlobalBatches(
         settings.trainer.steps * settings.trainer.accumulate,
         settings.data.batch,
@@ -203,7 +201,7 @@ def _loader(
         rank=trainer.global_rank,
         world_size=trainer.world_size,
     )
-    return crop_loader(dataset, batches, workers=settings.data.workers)
+    return crop_loader(samples, batches, workers=settings.data.workers)
 
 
 @contextlib.contextmanager

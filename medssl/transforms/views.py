@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from medssl.errors import ConfigError
 from medssl.transforms.base import Params, Transform
 from medssl.transforms.draws import host_generator
 
-__all__ = ["View", "ViewRecipe"]
+__all__ = ["View", "ViewRecipe", "merged"]
 
 
 @dataclass(frozen=True)
@@ -200,3 +200,30 @@ class ViewRecipe:
             drawn: From :meth:`draw`.
         """
         return [view.frames(shape, mine) for view, mine in zip(self.views, drawn, strict=True)]
+
+
+def merged(recipes: Mapping[str, ViewRecipe]) -> tuple[ViewRecipe, dict[str, list[int]]]:
+    """Return the views of all recipes, equal ones once, and where each recipe finds its own.
+
+    Two equal views of one recipe are two draws, so they stay two.
+
+    Args:
+        recipes: By a name.
+
+    Returns:
+        The views of all, and for each name the numbers of its own among them.
+    """
+    views: list[View] = []
+    slots: dict[str, list[int]] = {}
+    for label, recipe in recipes.items():
+        free = list(range(len(views)))
+        slots[label] = []
+        for view in recipe.views:
+            slot = next((n for n in free if views[n] == view), None)
+            if slot is None:
+                slot = len(views)
+                views.append(view)
+            else:
+                free.remove(slot)
+            slots[label].append(slot)
+    return ViewRecipe(tuple(views)), slots

@@ -40,6 +40,13 @@ def test_crops_come_from_where_the_method_looks(changes):
     assert step(config=CONFIG, steps=1, overrides=changes).crops >= 2
 
 
+def test_labels_cost_a_forward_of_their_own():
+    joint = {"name": "joint", "terms": [{"name": "mae_cnn", "mask_size": 8}]}
+    alone = step(config={**CONFIG, "method": joint}, steps=1)
+    both = step(config={**CONFIG, "method": {**joint, "classes": 2}}, steps=1)
+    assert both.flops > 1.5 * alone.flops
+
+
 def test_the_command_prints_each_figure(capsys, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(

@@ -1,11 +1,13 @@
 """How a run goes on from another: from its weights, or as if it had never been annealed."""
 
+import csv
+
 import pytest
 import torch
 
 import medssl
 from medssl.commands.phantoms import write_phantoms
-from medssl.errors import InputError, UsageError, WeightsMismatchError
+from medssl.errors import ConfigError, InputError, UsageError, WeightsMismatchError
 
 CONFIG = {
     "method": {"name": "mae_cnn", "mask_size": 8},
@@ -26,7 +28,8 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
-    write_phantoms(root / "raw", count=2, size=(24, 24, 24))
+    organs = ["lung_left", "lung_right", "liver"]
+    write_phantoms(root / "raw", count=2, size=(24, 24, 24), labels=True, organs=organs)
     cohort = medssl.index([root / "raw" / "imagesTr"], out=root / "cohort", modality="ct")
     medssl.prepare(cohort, out=root / "store", spacing_mm="native", workers=1)
     return root / "store"
@@ -67,6 +70,39 @@ def test_checkpointed_blocks_learn_the_same(store, short, tmp_path):
     medssl.pretrain(config=CONFIG, data=store, out=out, overrides=changes)
     for name, tensor in state(short).items():
         torch.testing.assert_close(state(out)[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+JOINT = {"name": "joint", "terms": [{"name": "mae_cnn", "mask_size": 8}]}
+SUPERVISED = {**CONFIG, "method": {**JOINT, "classes": 3}, "optim": {"lr": 3e-3}}
+
+
+def test_masks_are_learnt_from_beside_the_store(store, tmp_path):
+    changes = {"trainer.steps": 20, "trainer.log_every": 1}
+    labels = store.parent / "raw"
+    out = tmp_path / "run"
+    medssl.pretrain(config=SUPERVISED, data=store, out=out, labels=labels, overrides=changes)
+    with (out / "metrics.csv").open() as file:
+        found = [float(row["labels"]) for row in csv.DictReader(file) if row["labels"]]
+    assert len(found) == 20
+    assert sum(found[-5:]) < 0.9 * sum(found[:5])
+    assert not any("decoder" in name for name in state(out))
+
+
+@pytest.mark.parametrize(
+    ("options", "classes", "error", "message"),
+    [
+        ({"labels": "raw"}, 0, UsageError, "learns from no labels"),
+        ({}, 3, UsageError, "no --labels was given"),
+        ({"labels": "raw"}, 2, ConfigError, "set method.classes"),
+    ],
+)
+def test_labels_that_nobody_learns_from_or_that_lack_are_refused(
+    store, tmp_path, options, classes, error, message
+):
+    given = {name: store.parent / folder for name, folder in options.items()}
+    config = {**SUPERVISED, "method": {**JOINT, "classes": classes}}
+    with pytest.raises(error, match=message):
+        medssl.pretrain(config=config, data=store, out=tmp_path / "out", **given)
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,23 @@ def test_a_configuration_holds_every_option_of_every_term(tmp_path):
     assert terms[1]["mask_ratio"] == 0.75
 
 
+def test_labels_add_what_a_decoder_gets_wrong():
+    torch.manual_seed(0)
+    encoder = build_encoder("resenc_s", patch=PATCH, features=(4, 6), blocks=(1, 1))
+    method = Joint(encoder=encoder, patch=PATCH, terms=[MASKED], classes=2, labels_weight=0.5)
+    labelled = torch.randn(3, 1, 1, *PATCH, generator=torch.Generator().manual_seed(5))
+    masks = (labelled[:, :, 0] > 0.3).long() + (labelled[:, :, 0] > 0.6)
+    losses = losses_of(method, make_batch(labelled=labelled, label=masks))
+    expected = losses["mae_cnn/loss"] + 0.5 * losses["labels"]
+    torch.testing.assert_close(losses["loss"], expected)
+    losses["labels"].backward()
+    assert all(p.grad is not None for p in method.supervision.decoder.parameters())
+    assert any(p.grad is not None for p in encoder.parameters())
+    wrong = losses_of(method, make_batch(labelled=labelled, label=2 - masks))
+    assert wrong["labels"] != losses["labels"]
+    assert wrong["mae_cnn/loss"] == losses["mae_cnn/loss"]
+
+
 def test_teachers_follow_and_the_first_is_exported():
     assert build(MASKED, POSITION).exported_encoder().config["features"] == (4, 6)
     plain = build(MASKED, POSITION)
