@@ -16,29 +16,22 @@ from torch import Tensor
 
 from medssl.losses.contrast import unit
 from medssl.losses.redundancy import cross_correlation
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.gather import gather
 from medssl.parts.heads import mlp
-from medssl.parts.two_views import Modality, TwoViews
-from medssl.sampling.places import Sampler
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["BarlowTwins"]
 
 
-class BarlowTwins(Method):
+class BarlowTwins(TwoViewMethod):
     """Redundancy reduction between two views.
 
     Args:
-        crops: Crops of a place, each seen twice.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         redundancy_weight: Weight of features that say the same.
         width: Hidden and output features of the projection head; the paper takes 8192.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
     """
 
     name: ClassVar[str] = "barlow_twins"
@@ -47,16 +40,11 @@ class BarlowTwins(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
-        overlap: tuple[float, float] | None = None,
-        strength: float = 1.0,
-        modality: Modality = "other",
         redundancy_weight: float = 5e-3,
         width: int = 2048,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         self.redundancy_weight = redundancy_weight
         self.width = width
         self.head = mlp(self.encoder.channels[-1], width, width, layers=3)
@@ -65,14 +53,6 @@ class BarlowTwins(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "width": 16}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
-
-    def views(self) -> ViewRecipe:
-        """Two views of each crop, or one of each of two crops that overlap."""
-        return self.pair.recipe()
 
     def loss(
         self,

@@ -16,35 +16,28 @@ from torch import Tensor
 from medssl.encoders.base import Encoder
 from medssl.losses.contrast import unit
 from medssl.losses.prediction import cosine_distance
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.direct_predictor import DirectPredictor, PredictorKind, make_predictor
 from medssl.parts.heads import Norm, mlp
 from medssl.parts.teacher import Teacher
-from medssl.parts.two_views import Modality, TwoViews
-from medssl.sampling.places import Sampler
 from medssl.training.schedules import cosine_between
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["BYOL"]
 
 
-class BYOL(Method):
+class BYOL(TwoViewMethod):
     """Prediction of a teacher's embedding of the other view.
 
     Args:
-        crops: Crops of a place, each seen twice.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         momentum: Of the running mean at the start; it rises to 1 along a cosine. The paper's 0.996
             is for runs of many thousand steps.
         predictor: ``mlp`` is trained; ``direct`` is computed from the embeddings.
         norm: In the heads. The paper's is ``batch``; with ``layer`` no sample sees another.
         width: Hidden features of projection head and predictor.
         out: Length of the embedding that is predicted.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
     """
 
     name: ClassVar[str] = "byol"
@@ -53,10 +46,6 @@ class BYOL(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
-        overlap: tuple[float, float] | None = None,
-        strength: float = 1.0,
-        modality: Modality = "other",
         momentum: float = 0.99,
         predictor: PredictorKind = "mlp",
         norm: Norm = "batch",
@@ -65,7 +54,6 @@ class BYOL(Method):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         self.momentum = momentum
         self.head = mlp(self.encoder.channels[-1], width, out, norm=norm)
         self.predictor = make_predictor(predictor, out, width, norm=norm)
@@ -76,14 +64,6 @@ class BYOL(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "width": 32, "out": 16}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
-
-    def views(self) -> ViewRecipe:
-        """Two views of each crop, or one of each of two crops that overlap."""
-        return self.pair.recipe()
 
     def loss(
         self,

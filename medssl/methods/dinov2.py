@@ -11,52 +11,39 @@ map; balance and KoLeo see all ranks; nothing is mirrored or turned, because lef
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from medssl.encoders.base import Encoder
 from medssl.encoders.tokens import map_to_tokens, token_mask
 from medssl.losses.assignment import sinkhorn
 from medssl.losses.distillation import koleo, masked_distillation, view_distillation
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.self_distilling import SelfDistillingMethod
 from medssl.parts.blocks import PartialCells
 from medssl.parts.gather import gather
 from medssl.parts.mask_token import MaskToken
 from medssl.parts.prototypes import PrototypeHead
 from medssl.parts.teacher import Teacher
-from medssl.parts.view_sizes import coarsest_cells, local_edges
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
-from medssl.training.schedules import cosine_between
-from medssl.transforms.presets import multicrop_views
-from medssl.transforms.views import ViewRecipe
+from medssl.parts.view_sizes import coarsest_cells
 from medssl.types import Losses
 
 __all__ = ["DINOv2"]
 
-WARMING = 0.3
-"""Share of a run in which the teacher's temperature rises (30 of 100 epochs)."""
 
-
-class DINOv2(Method):
+class DINOv2(SelfDistillingMethod):
     """Self-distillation over views and hidden places that spreads features over the sphere.
 
     Args:
         prototypes: Entries of an answer; each head has so many.
         width: Hidden features of a head; an eighth of them are compared with prototypes.
-        local_views: Small views of a crop, which only the student sees.
-        crops: Crops of a place, each with views of its own.
         momentum: Of the teacher at the start; it ends at 1.
-        teacher_temperature: At the start and after a third of the run.
-        frozen_share: Share of the run at the start of which prototypes do not move.
         mask_ratio: Least and greatest share of an image that is hidden; half of them hide nothing.
         mask_size: Edge of a hidden cell in voxels, a multiple of the encoder's coarsest stride;
             none takes that stride.
         koleo_weight: Of the term that spreads features.
-        modality: CT gets half the changes of grey values, MR those of its scanners.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views and teacher, see :class:`SelfDistillingMethod`; encoder and patch.
 
     Raises:
         ConfigError: If the cells do not fit the encoder and the patch.
@@ -70,52 +57,22 @@ class DINOv2(Method):
         *,
         prototypes: int = 65536,
         width: int = 2048,
-        local_views: int = 8,
-        crops: int = 1,
         momentum: float = 0.992,
-        teacher_temperature: tuple[float, float] = (0.04, 0.07),
-        frozen_share: float = 0.01,
         mask_ratio: tuple[float, float] = (0.2, 0.75),
         mask_size: int | None = None,
         koleo_weight: float = 0.1,
-        modality: Literal["ct", "mr", "other"] = "other",
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
-        self.local_views = local_views
-        self.crops = crops
-        self.momentum = momentum
-        self.teacher_temperature = tuple(teacher_temperature)
-        self.frozen_share = frozen_share
+        super().__init__(momentum=momentum, **shared)
         self.koleo_weight = koleo_weight
-        self.modality: Literal["ct", "mr", "other"] = modality
         size = coarsest_cells(self.patch, self.encoder.strides, mask_size)
         self.mask = PartialCells(ratio=(mask_ratio[0], mask_ratio[1]), size=size)
         self.mask_token = MaskToken(self.encoder)
         features, bottleneck = self.encoder.channels[-1], max(1, width // 8)
         self.head = PrototypeHead(features, prototypes, hidden=width, bottleneck=bottleneck)
         self.patch_head = PrototypeHead(features, prototypes, hidden=width, bottleneck=bottleneck)
-        self.teacher_encoder = Teacher(self.encoder)
         self.teacher_head = Teacher(self.head)
         self.teacher_patch_head = Teacher(self.patch_head)
-
-    @classmethod
-    def tiny(cls) -> dict[str, Any]:
-        """Return the options of tests."""
-        return {"prototypes": 32, "width": 64, "local_views": 2, "frozen_share": 0.0}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(crops=self.crops)
-
-    def views(self) -> ViewRecipe:
-        """Two large views of each crop and several small ones; left stays left."""
-        return multicrop_views(
-            self.patch,
-            local_edges(self.patch, self.encoder.strides),
-            local_views=self.local_views,
-            modality=self.modality,
-        )
 
     def loss(
         self,
@@ -134,7 +91,7 @@ class DINOv2(Method):
         spread = torch.stack([koleo(gather(view)) for view in vectors.view(2, count, -1)]).sum()
         if small:
             vectors = torch.cat([vectors, self.encoder.embed(torch.cat(small))])
-        frozen = self.progress < self.frozen_share
+        frozen = self.is_frozen
         scores = self.head(vectors, frozen=frozen)
         patch_scores = self.patch_head(map_to_tokens(features)[hidden], frozen=frozen)
         answers, patch_answers = self._answers(large, hidden)
@@ -152,20 +109,13 @@ class DINOv2(Method):
     def _answers(self, large: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the teacher says of the whole views, and of the places that were hidden."""
         features = self.teacher_encoder(large)[-1]
-        start, end = self.teacher_temperature
-        warming = max(1, round(WARMING * self.plan.steps))
-        temperature = cosine_between(self.global_step, warming, start=start, end=end)
         scores = self.teacher_head(features.flatten(2).mean(dim=2))
         patch_scores = self.teacher_patch_head(map_to_tokens(features)[hidden])
-        return sinkhorn(scores, epsilon=temperature), sinkhorn(patch_scores, epsilon=temperature)
+        epsilon = self.temperature
+        return sinkhorn(scores, epsilon=epsilon), sinkhorn(patch_scores, epsilon=epsilon)
 
     def after_step(self, step: int) -> None:
         """Let the teacher follow."""
-        momentum = cosine_between(step, self.plan.steps, start=self.momentum, end=1.0)
-        self.teacher_encoder.update(self.encoder, momentum)
-        self.teacher_head.update(self.head, momentum)
-        self.teacher_patch_head.update(self.patch_head, momentum)
-
-    def exported_encoder(self) -> Encoder:
-        """Return the teacher's encoder, as the reference does."""
-        return self.teacher_encoder.module
+        self.follow(
+            step, (self.head, self.teacher_head), (self.patch_head, self.teacher_patch_head)
+        )

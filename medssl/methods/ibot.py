@@ -9,50 +9,36 @@ map; the centre of places is that of hidden places; no view is mirrored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from medssl.encoders.base import Encoder
 from medssl.encoders.tokens import map_to_tokens, token_mask
 from medssl.losses.distillation import masked_distillation, view_distillation
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.self_distilling import SelfDistillingMethod
 from medssl.parts.blocks import PartialCells
 from medssl.parts.mask_token import MaskToken
 from medssl.parts.prototypes import Centre, PrototypeHead
 from medssl.parts.teacher import Teacher
-from medssl.parts.view_sizes import coarsest_cells, local_edges
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
-from medssl.training.schedules import cosine_between
-from medssl.transforms.presets import multicrop_views
-from medssl.transforms.views import ViewRecipe
+from medssl.parts.view_sizes import coarsest_cells
 from medssl.types import Losses
 
 __all__ = ["IBOT"]
 
-WARMING = 0.3
-"""Share of a run in which the teacher's temperature rises (30 of 100 epochs)."""
 
-
-class IBOT(Method):
+class IBOT(SelfDistillingMethod):
     """Self-distillation over views and over hidden places, through one head.
 
     Args:
         prototypes: Entries of an answer.
         width: Hidden features of the head; an eighth of them are compared with prototypes.
-        local_views: Small views of a crop, which only the student sees.
-        crops: Crops of a place, each with views of its own.
-        momentum: Of the teacher at the start; it ends at 1.
-        teacher_temperature: At the start and after a third of the run.
-        frozen_share: Share of the run at the start of which prototypes do not move.
         mask_ratio: Least and greatest share of an image that is hidden; half of them hide nothing.
         mask_size: Edge of a hidden cell in voxels, a multiple of the encoder's coarsest stride;
             none takes that stride.
         patch_weight: Of the loss at hidden places; that over views has 1.
-        modality: CT gets half the changes of grey values, MR those of its scanners.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views and teacher, see :class:`SelfDistillingMethod`; encoder and patch.
 
     Raises:
         ConfigError: If the cells do not fit the encoder and the patch.
@@ -66,53 +52,22 @@ class IBOT(Method):
         *,
         prototypes: int = 8192,
         width: int = 2048,
-        local_views: int = 8,
-        crops: int = 1,
-        momentum: float = 0.996,
-        teacher_temperature: tuple[float, float] = (0.04, 0.07),
-        frozen_share: float = 0.01,
         mask_ratio: tuple[float, float] = (0.1, 0.5),
         mask_size: int | None = None,
         patch_weight: float = 1.0,
-        modality: Literal["ct", "mr", "other"] = "other",
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.local_views = local_views
-        self.crops = crops
-        self.momentum = momentum
-        self.teacher_temperature = tuple(teacher_temperature)
-        self.frozen_share = frozen_share
         self.patch_weight = patch_weight
-        self.modality: Literal["ct", "mr", "other"] = modality
         size = coarsest_cells(self.patch, self.encoder.strides, mask_size)
         self.mask = PartialCells(ratio=(mask_ratio[0], mask_ratio[1]), size=size, blocks=True)
         self.mask_token = MaskToken(self.encoder)
         self.head = PrototypeHead(
             self.encoder.channels[-1], prototypes, hidden=width, bottleneck=max(1, width // 8)
         )
-        self.teacher_encoder = Teacher(self.encoder)
         self.teacher_head = Teacher(self.head)
         self.centre = Centre(prototypes)
         self.patch_centre = Centre(prototypes)
-
-    @classmethod
-    def tiny(cls) -> dict[str, Any]:
-        """Return the options of tests."""
-        return {"prototypes": 32, "width": 64, "local_views": 2, "frozen_share": 0.0}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(crops=self.crops)
-
-    def views(self) -> ViewRecipe:
-        """Two large views of each crop and several small ones; left stays left."""
-        return multicrop_views(
-            self.patch,
-            local_edges(self.patch, self.encoder.strides),
-            local_views=self.local_views,
-            modality=self.modality,
-        )
 
     def loss(
         self,
@@ -130,7 +85,7 @@ class IBOT(Method):
         if small:
             vectors = torch.cat([vectors, self.encoder.embed(torch.cat(small))])
         asked = torch.cat([vectors, map_to_tokens(features)[hidden]])
-        scores = self.head(asked, frozen=self.progress < self.frozen_share)
+        scores = self.head(asked, frozen=self.is_frozen)
         scores, patch_scores = scores.split([len(vectors), len(asked) - len(vectors)])
         answers, patch_answers = self._answers(large, hidden)
         answers = answers.view(2, count, -1)
@@ -144,23 +99,14 @@ class IBOT(Method):
         features = self.teacher_encoder(large)[-1]
         vectors = features.flatten(2).mean(dim=2)
         scores = self.teacher_head(torch.cat([vectors, map_to_tokens(features)[hidden]]))
-        start, end = self.teacher_temperature
-        warming = max(1, round(WARMING * self.plan.steps))
-        temperature = cosine_between(self.global_step, warming, start=start, end=end)
         count = len(vectors)
         return (
-            self.centre(scores[:count], temperature),
-            self.patch_centre(scores[count:], temperature),
+            self.centre(scores[:count], self.temperature),
+            self.patch_centre(scores[count:], self.temperature),
         )
 
     def after_step(self, step: int) -> None:
         """Let teacher and centres follow."""
-        momentum = cosine_between(step, self.plan.steps, start=self.momentum, end=1.0)
-        self.teacher_encoder.update(self.encoder, momentum)
-        self.teacher_head.update(self.head, momentum)
+        self.follow(step, (self.head, self.teacher_head))
         self.centre.update()
         self.patch_centre.update()
-
-    def exported_encoder(self) -> Encoder:
-        """Return the teacher's encoder, as the reference does."""
-        return self.teacher_encoder.module

@@ -16,31 +16,25 @@ from torch import Tensor
 from medssl.errors import ConfigError
 from medssl.losses.contrast import unit
 from medssl.losses.redundancy import manifold_capacity
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.gather import gather
 from medssl.parts.heads import mlp
-from medssl.parts.two_views import Modality, TwoViews
-from medssl.sampling.places import Sampler
 from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["MMCR"]
 
 
-class MMCR(Method):
+class MMCR(TwoViewMethod):
     """Maximum manifold capacity.
 
     Args:
-        crops: Crops of a place.
         views_a_crop: How often each crop is seen, at least twice.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         local_weight: Weight of the size of the cloud of views around each centre.
         width: Hidden features of the projection head.
         out: Length of the embedding; the paper takes 512.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
 
     Raises:
         ConfigError: If a crop is seen once only, or crops that overlap more than once each.
@@ -52,11 +46,7 @@ class MMCR(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
         views_a_crop: int = 2,
-        overlap: tuple[float, float] | None = None,
-        strength: float = 1.0,
-        modality: Modality = "other",
         local_weight: float = 5e-3,
         width: int = 1024,
         out: int = 128,
@@ -67,7 +57,6 @@ class MMCR(Method):
             raise ConfigError(
                 f"views_a_crop was {views_a_crop}; a centre is the mean of at least 2 views"
             )
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         self.recipe = self.pair.recipe(views_a_crop)
         self.local_weight = local_weight
         self.head = mlp(self.encoder.channels[-1], width, out, norm="layer")
@@ -76,10 +65,6 @@ class MMCR(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "width": 32, "out": 16}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
 
     def views(self) -> ViewRecipe:
         """Two or more views of each crop, or one of each of two crops that overlap."""

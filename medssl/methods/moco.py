@@ -18,14 +18,13 @@ from torch import Tensor
 
 from medssl.encoders.base import Encoder
 from medssl.losses.contrast import cosines, info_nce, mix_negatives, unit
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.gather import gather
 from medssl.parts.heads import mlp
 from medssl.parts.queue import Queue
 from medssl.parts.teacher import Teacher
-from medssl.parts.two_views import Modality, TwoViews, overlapping_rows
-from medssl.sampling.places import Sampler
-from medssl.transforms.views import ViewRecipe
+from medssl.parts.two_views import overlapping_rows
 from medssl.types import Losses
 
 __all__ = ["MoCo"]
@@ -34,15 +33,10 @@ MIXING_FROM = 0.1
 """Share of the run before anything is mixed: the paper waits for 10 to 15 of its 200 epochs."""
 
 
-class MoCo(Method):
+class MoCo(TwoViewMethod):
     """Momentum contrast with a queue.
 
     Args:
-        crops: Crops of a place, each seen twice.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         temperature: What cosines are divided by.
         momentum: Of the running mean that makes keys. The paper's 0.999 is for runs of many
             thousand steps.
@@ -53,7 +47,7 @@ class MoCo(Method):
         clip: Cosine above which a key is most likely the same anatomy, and is not mixed.
         width: Hidden features of the projection head.
         out: Length of the embedding that is compared.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
     """
 
     name: ClassVar[str] = "moco"
@@ -62,10 +56,6 @@ class MoCo(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
-        overlap: tuple[float, float] | None = None,
-        strength: float = 1.0,
-        modality: Modality = "other",
         temperature: float = 0.2,
         momentum: float = 0.99,
         queue: int = 4096,
@@ -77,7 +67,6 @@ class MoCo(Method):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         self.temperature = temperature
         self.momentum = momentum
         self.mixed = mixed
@@ -92,14 +81,6 @@ class MoCo(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "queue": 2, "width": 32, "out": 16}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
-
-    def views(self) -> ViewRecipe:
-        """Two views of each crop, or one of each of two crops that overlap."""
-        return self.pair.recipe()
 
     def loss(self, views: Sequence[Tensor], targets: Targets, generator: torch.Generator) -> Losses:
         """Return the contrast of each view's queries with the other's keys and the queue."""

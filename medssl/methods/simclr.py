@@ -18,29 +18,22 @@ from torch import Tensor, nn
 
 from medssl.errors import ConfigError
 from medssl.losses.contrast import dense_contrast, nt_xent, unit
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.gather import gather
 from medssl.parts.heads import mlp
 from medssl.parts.points import MatchedPoints, frame_of_pairs, matched_points
-from medssl.parts.two_views import Modality, TwoViews, overlapping_rows
-from medssl.sampling.places import Sampler
+from medssl.parts.two_views import overlapping_rows
 from medssl.transforms.frames import compose_frames, relation
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["SimCLR"]
 
 
-class SimCLR(Method):
+class SimCLR(TwoViewMethod):
     """Contrast of two views, and of their places if asked for.
 
     Args:
-        crops: Crops of a place, each seen twice; crops of one patient that share nothing are
-            negatives that only anatomy tells apart.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         temperature: What cosines are divided by; nnssl takes 0.5.
         width: Hidden features of the projection head.
         out: Length of the embedding that is compared.
@@ -48,7 +41,7 @@ class SimCLR(Method):
         dense_points: Places of each pair of views that are compared.
         dense_level: Which map of the encoder, the finest being 0; negative numbers count from the
             coarsest.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
 
     Raises:
         ConfigError: If the encoder has no such map.
@@ -61,10 +54,6 @@ class SimCLR(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
-        overlap: tuple[float, float] | None = None,
-        strength: float = 1.0,
-        modality: Modality = "other",
         temperature: float = 0.2,
         width: int = 1024,
         out: int = 128,
@@ -74,7 +63,6 @@ class SimCLR(Method):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         self.temperature = temperature
         channels = self.encoder.channels
         self.head = mlp(channels[-1], width, out, norm="layer")
@@ -94,14 +82,6 @@ class SimCLR(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "width": 32, "out": 16, "dense_points": 4}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
-
-    def views(self) -> ViewRecipe:
-        """Two views of each crop, or one of each of two crops that overlap."""
-        return self.pair.recipe()
 
     def loss(self, views: Sequence[Tensor], targets: Targets, generator: torch.Generator) -> Losses:
         """Return the contrast of crops and of places."""

@@ -16,34 +16,27 @@ from torch import Tensor
 
 from medssl.losses.contrast import unit
 from medssl.losses.prediction import cosine_distance
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.direct_predictor import DirectPredictor, PredictorKind, make_predictor
 from medssl.parts.heads import Norm, mlp
-from medssl.parts.two_views import Modality, TwoViews
-from medssl.sampling.places import Sampler
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["SimSiam"]
 
 
-class SimSiam(Method):
+class SimSiam(TwoViewMethod):
     """Prediction of the own embedding of the other view, without a gradient through it.
 
     It wants 64 crops a step or more, on all ranks together.
 
     Args:
-        crops: Crops of a place, each seen twice.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         predictor: ``mlp`` is trained; ``direct`` is computed from the embeddings.
         norm: In the heads. The paper's is ``batch``; with ``layer`` no sample sees another.
         width: Hidden features of the projection head; those of the predictor are a quarter of
             ``out``.
         out: Length of the embedding that is predicted.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
     """
 
     name: ClassVar[str] = "simsiam"
@@ -52,10 +45,6 @@ class SimSiam(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
-        overlap: tuple[float, float] | None = None,
-        strength: float = 1.0,
-        modality: Modality = "other",
         predictor: PredictorKind = "mlp",
         norm: Norm = "batch",
         width: int = 1024,
@@ -63,7 +52,6 @@ class SimSiam(Method):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         self.head = mlp(self.encoder.channels[-1], width, out, layers=3, norm=norm, last_norm=True)
         self.predictor = make_predictor(predictor, out, max(1, out // 4), norm=norm)
 
@@ -71,14 +59,6 @@ class SimSiam(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "width": 32, "out": 16}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
-
-    def views(self) -> ViewRecipe:
-        """Two views of each crop, or one of each of two crops that overlap."""
-        return self.pair.recipe()
 
     def loss(
         self,

@@ -18,28 +18,22 @@ from torch import Tensor, nn
 from medssl.errors import ConfigError
 from medssl.losses.assignment import sinkhorn, swapped_prediction
 from medssl.losses.contrast import cosines, unit
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.gather import gather, rank, world_size
 from medssl.parts.heads import mlp
 from medssl.parts.queue import Queue
-from medssl.parts.two_views import Modality, TwoViews
-from medssl.sampling.places import Sampler
 from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["SwAV"]
 
 
-class SwAV(Method):
+class SwAV(TwoViewMethod):
     """Swapped assignment to prototypes.
 
     Args:
-        crops: Crops of a place, each seen twice.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
         local_views: Small views of each crop, of half the patch's edges, that are asked too.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         prototypes: How many.
         frozen: Share of the run at its start in which prototypes stay.
         queue: Embeddings of earlier steps that help to balance; 0 is none. Wanted where a step has
@@ -48,7 +42,7 @@ class SwAV(Method):
         temperature: Of the prediction.
         width: Hidden features of the projection head.
         out: Length of embeddings and prototypes.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
 
     Raises:
         ConfigError: If there are fewer than two prototypes, or small views of crops that overlap.
@@ -60,11 +54,7 @@ class SwAV(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
-        overlap: tuple[float, float] | None = None,
         local_views: int = 0,
-        strength: float = 1.0,
-        modality: Modality = "other",
         prototypes: int = 500,
         frozen: float = 0.01,
         queue: int = 0,
@@ -77,7 +67,6 @@ class SwAV(Method):
         super().__init__(**shared)
         if prototypes < 2:
             raise ConfigError(f"{prototypes} prototypes tell nothing apart; use 2 or more")
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         size = tuple(max(1, edge // 2) for edge in self.patch)
         self.recipe = self.pair.recipe(local_views=local_views, local_size=size)
         self.frozen = frozen
@@ -91,10 +80,6 @@ class SwAV(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "prototypes": 8, "frozen": 0.0, "width": 32, "out": 16}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
 
     def views(self) -> ViewRecipe:
         """Two views of each crop and small ones, or one of each of two crops that overlap."""

@@ -16,31 +16,24 @@ from torch import Tensor
 
 from medssl.losses.contrast import unit
 from medssl.losses.redundancy import covariance_penalty, variance_hinge
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.two_views import TwoViewMethod
 from medssl.parts.gather import gather
 from medssl.parts.heads import mlp
-from medssl.parts.two_views import Modality, TwoViews
-from medssl.sampling.places import Sampler
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["VICReg"]
 
 
-class VICReg(Method):
+class VICReg(TwoViewMethod):
     """Variance, invariance and covariance.
 
     Args:
-        crops: Crops of a place, each seen twice.
-        overlap: Least and greatest intersection over union of two crops that are the two views, as
-            they were cut; none takes views of the same crop.
-        strength: Of the changes of intensity.
-        modality: Whose intensities they are; CT gets milder changes.
         invariance_weight: Weight of the squared distance of the two views.
         variance_weight: Weight of features that vary too little.
         covariance_weight: Weight of features that vary together.
         width: Hidden and output features of the projection head; the paper takes 8192.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Views, see :class:`TwoViewMethod`; encoder and patch.
     """
 
     name: ClassVar[str] = "vicreg"
@@ -49,10 +42,6 @@ class VICReg(Method):
     def __init__(
         self,
         *,
-        crops: int = 4,
-        overlap: tuple[float, float] | None = None,
-        strength: float = 1.0,
-        modality: Modality = "other",
         invariance_weight: float = 25.0,
         variance_weight: float = 25.0,
         covariance_weight: float = 1.0,
@@ -60,7 +49,6 @@ class VICReg(Method):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.pair = TwoViews(crops=crops, overlap=overlap, strength=strength, modality=modality)
         self.invariance_weight = invariance_weight
         self.variance_weight = variance_weight
         self.covariance_weight = covariance_weight
@@ -70,14 +58,6 @@ class VICReg(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"crops": 2, "width": 16}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return self.pair.places()
-
-    def views(self) -> ViewRecipe:
-        """Two views of each crop, or one of each of two crops that overlap."""
-        return self.pair.recipe()
 
     def loss(
         self,
