@@ -4,10 +4,10 @@
     python pipelines/benchmarks/steps.py --methods voco mae --trainer.precision bf16
 
 Takes the CT laptop recipe of each method and measures a step as ``medssl benchmark step`` does, in
-a process of its own, so that memory is that of one method. ``share`` is the part of the step that its
-products and convolutions would take at the best rate that this machine reaches for large ones.
+a process of its own, so that memory is that of one method. ``share`` is the part of the step that
+its products and convolutions would take at the best rate that this machine reaches for large ones.
 ``over encoder`` is the step beside forward and backward of the encoder alone on the same crops:
-masked methods that look at visible cells alone are below 1, teachers and decoders lift it.
+methods that look at visible cells alone may be below 1, teachers and decoders lift it.
 """
 
 import argparse
