@@ -2,6 +2,7 @@
 
 from medssl.encoders.base import ENCODERS, Encoder, build_encoder, list_encoders
 from medssl.encoders.genesis import GenesisEncoder
+from medssl.encoders.plain import PlainEncoder
 from medssl.encoders.primus import Primus
 from medssl.encoders.resenc import ResidualEncoder
 from medssl.encoders.resnet import ResNet
@@ -14,6 +15,7 @@ __all__ = [
     "DeepSegResNet",
     "Encoder",
     "GenesisEncoder",
+    "PlainEncoder",
     "Primus",
     "ResNet",
     "ResidualEncoder",

@@ -90,6 +90,7 @@ class Stem(nn.Module):
 
 
 @register_variants(
+    resenc_xs={"features": (16, 32, 64, 96, 96), "blocks": (1, 1, 1, 1, 1)},
     resenc_s={"features": (16, 32, 64, 128, 192), "blocks": (1, 1, 1, 1, 1)},
     resenc_m={"features": WIDE, "blocks": (1, 2, 2, 3, 3, 3)},
     resenc_l={"features": WIDE, "blocks": (1, 3, 4, 6, 6, 6)},

@@ -5,6 +5,9 @@ CT-FM (Pai et al. 2025, arXiv:2501.09001), which is ``segresnet_ds``.
 ``encoder.state_dict()`` loads into ``monai.networks.nets.SegResNet`` unchanged, where the decoder
 alone is missing, and that of ``segresnet_ds`` into ``monai.networks.nets.segresnet_ds.
 SegResEncoder`` whole.
+CT-FM read volumes whose axes run superior, posterior, left. ``axes="SPL"`` is that function of our
+volumes: they are turned on their way in and the maps on their way out. Turning the kernels instead
+would not do, for the strides of an even edge begin at its other end.
 Ours differs: there is no decoder and no dropout, and all maps come out.
 """
 
@@ -88,6 +91,8 @@ class DeepSegResNet(Encoder, MonaiSegResEncoder):
         width: Channels of the first stage, doubled by each that follows.
         blocks: Residual blocks of each stage.
         norm: ``batch`` as published; ``instance`` and ``group`` do not depend on the batch.
+        axes: Where the axes of the volumes ran that the network was trained on. Input and maps are
+            RAS either way; planar images are not turned.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class DeepSegResNet(Encoder, MonaiSegResEncoder):
         width: int = 32,
         blocks: tuple[int, ...] = (1, 2, 2, 4, 4),
         norm: Norm = "batch",
+        axes: Literal["RAS", "SPL"] = "RAS",
     ) -> None:
         super().__init__(
             spatial_dims=spatial_dims,
@@ -108,6 +114,7 @@ class DeepSegResNet(Encoder, MonaiSegResEncoder):
             blocks_down=tuple(blocks),
         )
         _describe(self, spatial_dims, in_channels, width, len(blocks))
+        self.is_turned = axes == "SPL" and spatial_dims == 3
 
     @classmethod
     def tiny(cls) -> dict[str, Any]:
@@ -116,7 +123,11 @@ class DeepSegResNet(Encoder, MonaiSegResEncoder):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the output of each stage, finest first."""
-        return self._forward(lay_out(x))
+        if not self.is_turned:
+            return self._forward(lay_out(x))
+        # (R, A, S) to (S, P, L), and back
+        maps = self._forward(lay_out(x.permute(0, 1, 4, 3, 2).flip(3, 4)))
+        return [one.flip(3, 4).permute(0, 1, 4, 3, 2) for one in maps]
 
 
 def _describe(

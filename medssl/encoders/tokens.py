@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.errors import ConfigError
@@ -21,6 +22,7 @@ __all__ = [
     "gather_tokens",
     "map_to_tokens",
     "patchify",
+    "resize_positions",
     "sincos_positions",
     "split_tokens",
     "token_edges",
@@ -75,7 +77,7 @@ def unpatchify(tokens: Tensor, grid: Sequence[int], token: Sequence[int]) -> Ten
 
 def tokens_to_map(tokens: Tensor, grid: Sequence[int]) -> Tensor:
     """View ``(B, tokens, W)`` as a map ``(B, W, *grid)``, without a copy."""
-    return tokens.transpose(1, 2).view(len(tokens), -1, *grid)
+    return tokens.transpose(1, 2).view(tokens.shape[0], -1, *grid)
 
 
 def map_to_tokens(features: Tensor) -> Tensor:
@@ -170,6 +172,25 @@ def sincos_positions(
     rest = width - 2 * len(grid) * count
     waves.append(torch.zeros(math.prod(grid), rest, device=device))
     return torch.cat(waves, dim=1).unsqueeze(0)
+
+
+def resize_positions(positions: Tensor, grid: Sequence[int], wanted: Sequence[int]) -> Tensor:
+    """Return learned positions on another grid, interpolated linearly along each axis.
+
+    Args:
+        positions: ``(1, tokens, width)``.
+        grid: The grid that they were learned on.
+        wanted: The grid asked for.
+
+    Returns:
+        ``(1, tokens, width)`` in the dtype of ``positions``.
+    """
+    mode = "trilinear" if len(grid) == 3 else "bilinear"
+    # corners apart, so that a token keeps its place in the image as a share of the image
+    resized = F.interpolate(
+        tokens_to_map(positions, grid).float(), size=tuple(wanted), mode=mode, align_corners=False
+    )
+    return map_to_tokens(resized).to(positions.dtype)
 
 
 def token_edges(token: int | Sequence[int], spatial_dims: int) -> Shape:

@@ -98,6 +98,7 @@ def read_foreign(path: Path | str) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise InputError(f'weights file "{file.name}" does not exist')
+    _refuse_other_framework(file)
     if _is_safetensors(file):
         return _read_safetensors(file)
     with tempfile.TemporaryDirectory(prefix="medssl-weights-") as folder:
@@ -112,6 +113,29 @@ def read_foreign(path: Path | str) -> dict[str, Any]:
             )
         tensors = load_file(handed)
     return {str(key): _with_tensors(value, tensors) for key, value in found.items()}
+
+
+_OTHERS = {
+    ".h5": "Keras",
+    ".hdf5": "Keras",
+    ".keras": "Keras",
+    ".json": "TensorFlow.js",
+    ".npz": "NumPy",
+    ".onnx": "ONNX",
+    ".pb": "TensorFlow",
+    ".tflite": "TensorFlow Lite",
+}
+
+
+def _refuse_other_framework(path: Path) -> None:
+    made_by = _OTHERS.get(path.suffix)
+    if path.suffix == ".bin" and path.with_name("model.json").is_file():
+        made_by = _OTHERS[".json"]  # numbers alone, whose names lie in the file beside it
+    if made_by is not None:
+        raise WeightsMismatchError(
+            f'"{path.name}" is a file of {made_by}; expected safetensors or a state dict written '
+            "by torch.save: take the PyTorch file of its authors, or save one where it was made"
+        )
 
 
 _FAULTS = {

@@ -65,15 +65,68 @@ def test_medicalnet_gives_its_features_and_names_its_geometry(kind, layers, name
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("prefix", ["", "online_network.encoder.", "encoder_q.", "model."])
-def test_a_planar_resnet_is_found_under_every_wrapper(prefix):
+@pytest.mark.parametrize(
+    ("prefix", "family"),
+    [
+        ("", "resnet_2d"),
+        ("online_network.encoder.", "byol_resnet"),
+        ("encoder_q.", "moco_resnet"),
+        ("model.", "swav_resnet"),
+    ],
+)
+def test_a_planar_resnet_is_found_under_every_wrapper(prefix, family):
     network = monai_resnet("bottleneck", (1, 1, 1, 1), "B", dims=2, channels=3)
     state = {prefix + n: t for n, t in network.state_dict().items()}
     if prefix == "encoder_q.":
         state |= {"encoder_k." + n: torch.zeros_like(t) for n, t in network.state_dict().items()}
+    if prefix == "online_network.encoder.":
+        state |= {n.replace("online", "target"): torch.zeros_like(t) for n, t in state.items()}
+    state |= {"projector.0.weight": torch.ones(2, 2)} if prefix else {}
     converted = convert({"state_dict": state} if prefix else state)
+    assert converted.report.family == family
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(converted.encoder.embed(x), network(x), rtol=1e-5, atol=1e-6)
+
+
+def torchvision_reference(w, x, layers):
+    """Return the maps of torchvision's bottleneck ResNet, written down from its definition."""
+
+    def norm(x, name):
+        mean, var = w[f"{name}.running_mean"], w[f"{name}.running_var"]
+        return F.batch_norm(x, mean, var, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    x = F.relu(norm(F.conv2d(x, w["conv1.weight"], stride=2, padding=3), "bn1"))
+    maps, x = [x], F.max_pool2d(x, 3, 2, 1)
+    for stage, count in enumerate(layers, start=1):
+        for index in range(count):
+            at, stride = f"layer{stage}.{index}", 2 if stage > 1 and not index else 1
+            y = F.relu(norm(F.conv2d(x, w[f"{at}.conv1.weight"]), f"{at}.bn1"))
+            y = F.conv2d(y, w[f"{at}.conv2.weight"], stride=stride, padding=1)
+            y = norm(F.conv2d(F.relu(norm(y, f"{at}.bn2")), w[f"{at}.conv3.weight"]), f"{at}.bn3")
+            if f"{at}.downsample.0.weight" in w:
+                x = F.conv2d(x, w[f"{at}.downsample.0.weight"], stride=stride)
+                x = norm(x, f"{at}.downsample.1")
+            x = F.relu(x + y)
+        maps.append(x)
+    return maps
+
+
+@torch.no_grad()
+def test_spark_gives_the_features_of_torchvisions_definition():
+    layers = (1, 2, 1, 1)
+    state = monai_resnet("bottleneck", layers, "B", dims=2, channels=3).state_dict()
+    for name, tensor in state.items():
+        if name.endswith("running_mean"):
+            tensor.normal_(0, 0.3)
+    head = {"fc.weight": torch.ones(2, 3), "fc.bias": torch.ones(2)}
+    converted = convert({"arch": "resnet50", "module": {**state, **head}, "is_pretrain": True})
+    assert converted.report.family == "spark_resnet"
+    assert converted.report.container == "module"
+    assert converted.report.dropped == ("fc.bias", "fc.weight")
+    x = torch.randn(2, 3, 64, 96)
+    expected = torchvision_reference(state, x, layers)
+    for ours, theirs in zip(converted.encoder(x), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def openmind(blocks=(1, 2, 2), features=(4, 6, 8)):
@@ -122,17 +175,41 @@ def test_openmind_gives_the_features_of_its_definition():
     converted = convert(content)
     assert converted.report.container == "network_weights"
     assert converted.report.share == 1.0
-    x = torch.randn(1, 1, 16, 16, 16)
+    # nnssl's arrays are (z, y, x), ours (x, y, z)
+    x = torch.randn(1, 1, 16, 24, 20)
     expected = reference(content["network_weights"], x, (1, 2, 2))
-    for ours, theirs in zip(converted.encoder(x), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    found = converted.encoder(x.permute(0, 1, 4, 3, 2))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.permute(0, 1, 4, 3, 2), theirs, rtol=1e-5, atol=1e-5)
+    assert any("(z, y, x)" in line for line in converted.report.adapted)
 
 
 def test_strides_come_from_the_plan_and_their_absence_is_told():
     _, content = openmind()
     plan = content["nnssl_adaptation_plan"]["architecture_plans"]["arch_kwargs"]
-    plan["strides"][2] = [2, 2, 1]
+    plan["strides"][2] = [1, 2, 2]  # along z, y, x
     assert convert(content).encoder.strides[2] == (4, 4, 2)
+    content["init_args"] = {"plans": {"transpose_forward": [1, 0, 2]}}  # y, z, x
+    assert convert(content).encoder.strides[2] == (4, 2, 4)
+    # of an nnU-Net run, the configuration that was trained counts
+    configurations = {
+        "2d": {"strides": [[1, 1], [2, 2], [2, 2]]},
+        "3d_lowres": {"strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]]},
+        "3d_fullres": {"strides": [[1, 1, 1], [1, 2, 2], [2, 2, 2]]},
+    }
+    content["init_args"] = {
+        "plans": {"configurations": configurations},
+        "configuration": "3d_fullres",
+    }
+    assert convert(content).encoder.strides[1:] == ((2, 2, 1), (4, 4, 2))
+    content["trainer_name"] = "nnUNetTrainer"
+    configurations["3d_fullres"] |= {"spacing": [3.0, 1.0, 0.5], "patch_size": [16, 32, 64]}
+    converted = convert(content)
+    assert converted.report.family == "nnunet_resenc"
+    assert converted.contract.spacing_mm == (0.5, 1.0, 3.0)
+    assert converted.contract.patch == (64, 32, 16)
+    assert "check orientation" in converted.report.lines()[-1]
+    del content["init_args"]
     del content["nnssl_adaptation_plan"]
     assert "no plan" in " ".join(convert(content).report.lines())
 

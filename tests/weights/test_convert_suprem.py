@@ -1,4 +1,4 @@
-"""Twins of Models Genesis and of SuPreM's U-Net and SegResNet."""
+"""Twins of Models Genesis, of SuPreM's U-Net and SegResNet, and of PCRLv2."""
 
 import pytest
 import torch
@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from monai.networks.nets.segresnet import SegResNet
 
 from medssl.encoders import build_encoder
+from medssl.errors import WeightsMismatchError
 from medssl.weights.convert.engine import convert
 
 
-def genesis_reference(weights, x):
+def genesis_reference(weights, x, *, running=False):
     maps = []
     for stage in ("down_tr64", "down_tr128", "down_tr256", "down_tr512"):
         x = F.max_pool3d(x, 2) if maps else x
@@ -19,7 +20,10 @@ def genesis_reference(weights, x):
                 x, weights[f"{name}.conv1.weight"], weights[f"{name}.conv1.bias"], padding=1
             )
             scale, shift = weights[f"{name}.bn1.weight"], weights[f"{name}.bn1.bias"]
-            x = F.relu(F.batch_norm(x, None, None, scale, shift, training=True))
+            kept = [
+                weights[f"{name}.bn1.running_{n}"] if running else None for n in ("mean", "var")
+            ]
+            x = F.relu(F.batch_norm(x, *kept, scale, shift, training=not running))
         maps.append(x)
     return maps
 
@@ -45,6 +49,30 @@ def test_the_u_net_of_models_genesis_norms_by_its_batch(container, prefix, famil
     x = torch.randn(2, 1, 16, 16, 16)
     for ours, theirs in zip(converted.encoder(x), genesis_reference(weights, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_u_net_of_pcrlv2_norms_by_its_running_statistics():
+    torch.manual_seed(0)
+    weights = build_encoder("unet_genesis", width=4).state_dict()
+    for name, tensor in weights.items():
+        if name.endswith("running_mean"):
+            tensor.normal_(0, 0.3)
+    state = {f"module.{n}": t for n, t in weights.items()}
+    state["module.up_tr256.predictor_head.0.weight"] = torch.ones(3)
+    state["module.up_tr256.deep_supervision_head.bn1.running_mean"] = torch.ones(1)
+    converted = convert({"state_dict": state, "epoch": 1, "opt": {}})
+    assert converted.report.family == "pcrlv2"
+    assert converted.report.share == 1.0
+    assert "check orientation" in converted.report.lines()[-1]
+    x = torch.randn(2, 1, 16, 16, 16)
+    expected = genesis_reference(weights, x, running=True)
+    for ours, theirs in zip(converted.encoder(x), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    # a variant with group norms keeps no statistics, and is no batch norm
+    grouped = {n: t for n, t in state.items() if "running_" not in n}
+    with pytest.raises(WeightsMismatchError, match="running_mean"):
+        convert({"state_dict": grouped})
 
 
 @torch.no_grad()

@@ -97,7 +97,15 @@ def suprem():
     return network, {"net": state, "optimizer": {}, "scheduler": {}, "epoch": 2100}
 
 
+def alice():
+    network = published(1)
+    state = encoder_only(network, "module.backbone.") | {"module.head.mlp.0.weight": torch.ones(3)}
+    other = {n: torch.zeros_like(t) for n, t in state.items()}
+    return network, {"student": other, "teacher": state, "epoch": 3}
+
+
 FILES = {
+    "alice": alice,
     "monai_swinvit": monai_swinvit,
     "monai_dae": dae,
     "voco": voco_10k,

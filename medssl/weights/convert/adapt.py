@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from medssl.encoders.tokens import resize_positions as interpolate
 from medssl.errors import WeightsMismatchError
 
 __all__ = ["adapt_stem", "resize_positions"]
@@ -54,7 +54,4 @@ def resize_positions(positions: Tensor, grid: tuple[int, ...], wanted: tuple[int
         )
     if grid == wanted:
         return positions
-    volume = positions.transpose(1, 2).reshape(1, -1, *grid)
-    mode = "trilinear" if len(grid) == 3 else "bilinear"
-    resized = F.interpolate(volume.float(), size=wanted, mode=mode, align_corners=False)
-    return resized.flatten(2).transpose(1, 2).to(positions.dtype)
+    return interpolate(positions, grid, wanted)

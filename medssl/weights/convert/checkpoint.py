@@ -54,18 +54,24 @@ def open_checkpoint(content: Mapping[str, Any]) -> Checkpoint:
     """
     path: list[str] = []
     inner: Mapping[str, Any] = content
-    while not any(isinstance(value, Tensor) for value in inner.values()):
-        key = next((k for k in CONTAINERS if isinstance(inner.get(k), Mapping)), None)
-        if key is None:
-            raise WeightsMismatchError(
-                f"the file holds no state dict: its keys are {', '.join(list(inner)[:5])}; "
-                f"expected tensors, or one of {', '.join(CONTAINERS)}"
-            )
+    # a loop may keep its counter as a tensor beside the state dict
+    while key := next((k for k in CONTAINERS if _holds_tensors(inner.get(k))), None):
         path.append(key)
         inner = inner[key]
+    if not any(isinstance(value, Tensor) for value in inner.values()):
+        raise WeightsMismatchError(
+            f"the file holds no state dict: its keys are {', '.join(list(inner)[:5])}; "
+            f"expected tensors, or one of {', '.join(CONTAINERS)}"
+        )
     tensors = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     beside = {k: v for k, v in content.items() if k not in path and not isinstance(v, Tensor)}
     return Checkpoint(tensors, ".".join(path), beside)
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(inner, Tensor) or _holds_tensors(inner) for inner in value.values()
+    )
 
 
 def root_of(names: Iterable[str], anchor: str) -> str | None:

@@ -58,6 +58,7 @@ class Proposal:
         left_over: Names in the file that the family does not know.
         notes: What a user must know, one sentence each.
         contract: What the network saw.
+        mapping: Pairs of names, theirs and ours, where a person must check them.
     """
 
     family: str
@@ -70,6 +71,7 @@ class Proposal:
     left_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     contract: Contract = field(default_factory=Contract)
+    mapping: tuple[str, ...] = ()
 
 
 def split_root(

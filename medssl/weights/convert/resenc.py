@@ -1,4 +1,7 @@
-"""nnU-Net's residual encoder: OpenMind's ResEnc-L and whatever nnssl pretrained."""
+"""nnU-Net's residual encoder: OpenMind's ResEnc-L and whatever nnssl pretrained.
+
+Their arrays are (z, y, x) and ours (x, y, z), so that every kernel is turned, which is exact.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from medssl.errors import WeightsMismatchError
+from medssl.weights.convert.axes import TURNED, turn_kernels
 from medssl.weights.convert.checkpoint import Checkpoint, root_of
-from medssl.weights.convert.proposal import Contract, Proposal, split_root
+from medssl.weights.convert.plans import array_axes, contract_of, strides_of
+from medssl.weights.convert.proposal import Proposal, split_root
 
 __all__ = ["propose_resenc"]
 
@@ -18,6 +23,7 @@ _ANCHOR = "stages.0.blocks.0.conv1.conv.weight"
 _STEM = "stem.convs.0.conv.weight"
 _WIDE = (32, 64, 128, 256, 320, 320)
 _VARIANTS = {
+    ((16, 32, 64, 96, 96), (1, 1, 1, 1, 1)): "resenc_xs",
     ((16, 32, 64, 128, 192), (1, 1, 1, 1, 1)): "resenc_s",
     (_WIDE, (1, 2, 2, 3, 3, 3)): "resenc_m",
     (_WIDE, (1, 3, 4, 6, 6, 6)): "resenc_l",
@@ -41,30 +47,23 @@ def propose_resenc(checkpoint: Checkpoint) -> Proposal | None:
         if re.match(r"(stem|stages)\.", n) and ".all_modules." not in n
     }
     config = _config(tensors)
-    strides, note = _strides(checkpoint.beside, len(config["features"]))
+    axes = array_axes(checkpoint.beside, config["spatial_dims"])
+    strides, note = strides_of(checkpoint.beside, len(config["features"]), axes)
     if strides is not None:
         config["stage_strides"] = strides
     key = (tuple(config["features"]), tuple(config["blocks"]))
+    contract = contract_of(checkpoint.beside, axes)
     return Proposal(
-        family="openmind_resenc",
+        family="openmind_resenc" if contract.is_confirmed else "nnunet_resenc",
         encoder=_VARIANTS.get(key, "resenc_l"),
         config=config,
-        tensors=tensors,
+        tensors=turn_kernels(tensors, axes),
         stem=_STEM,
+        adapted=(TURNED,),
         dropped=(*outside, *sorted(root + name for name in under if name not in tensors)),
         notes=(note,),
-        contract=Contract("mr", (1.0, 1.0, 1.0), patch=(160, 160, 160)),
+        contract=contract,
     )
-
-
-def _strides(beside: Mapping[str, Any], stages: int) -> tuple[list[list[int]] | None, str]:
-    inner: Any = beside
-    for key in ("nnssl_adaptation_plan", "architecture_plans", "arch_kwargs", "strides"):
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
-    if not isinstance(inner, list) or len(inner) != stages:
-        return None, "the file has no plan with strides: 1, then 2 everywhere, was taken"
-    each = [list(s) if isinstance(s, list) else [int(s)] * 3 for s in inner]
-    return each, f"strides of the file's own plan: {each}"
 
 
 def _config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ResNets: MedicalNet in 3D, and torchvision's names in 2D (LVM-Med, SwAV, MoCo, BYOL)."""
+"""ResNets: MedicalNet in 3D, and torchvision's names in 2D (LVM-Med, SparK, SwAV, MoCo, BYOL)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ __all__ = ["propose_resnet"]
 _ANCHOR = "layer1.0.conv1.weight"
 _STEM = "conv1.weight"
 _DILATED = "layer3 and layer4 are dilated by 2 and 4 and keep the grid of layer2, as published"
+_ROWS = "trained on pictures, rows from top to bottom first; slices here are (x, y) of RAS volumes"
+_WRAPPED = {"online_network.encoder.": "byol", "encoder_q.": "moco", "model.": "swav"}
+"""Prefixes of Lightning's files, and the method that has a network of this name."""
+
 _VARIANTS: dict[tuple[bool, tuple[int, ...]], str] = {
     (False, (1, 1, 1, 1)): "resnet10",
     (False, (2, 2, 2, 2)): "resnet18",
@@ -42,15 +46,23 @@ def propose_resnet(checkpoint: Checkpoint) -> Proposal | None:
         config["dilated"] = True
     patch = (96, 96, 96) if is_volume else (224, 224)
     return Proposal(
-        family="medicalnet" if is_volume else "resnet_2d",
+        family="medicalnet" if is_volume else _family(checkpoint, root),
         encoder=encoder,
         config=config,
         tensors=tensors,
         stem=_STEM,
         dropped=(*outside, *heads),
-        notes=(_DILATED,) if is_volume else (),
+        notes=(_DILATED if is_volume else _ROWS,),
         contract=Contract("mr", None, patch=patch, is_confirmed=False),
     )
+
+
+def _family(checkpoint: Checkpoint, root: str) -> str:
+    if "is_pretrain" in checkpoint.beside:
+        return "spark_resnet"
+    wrapped = (name for prefix, name in _WRAPPED.items() if root.endswith(prefix))
+    method = next(wrapped, None) if checkpoint.container == "state_dict" else None
+    return "resnet_2d" if method is None else f"{method}_resnet"
 
 
 def _config(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Any], str]:

@@ -27,6 +27,7 @@ _HEADS = ("norm.", "mask_token", "rotation_head.", "contrastive_head.", "conv.")
 _VOCO = Contract("ct", (1.5, 1.5, 1.5), (-175, 250), 0.0, (64, 64, 64))
 _CONTRACTS = {
     "monai_swinvit": Contract("ct", (1.5, 1.5, 2.0), (-1000, 1000), 0.0),
+    "alice": Contract("ct", None, (-125, 225), 0.0, (64, 64, 64), is_confirmed=False),
     "monai_dae": Contract("ct", None, (-1000, 1000), 0.0, is_confirmed=False),
     "voco": _VOCO,
     "vocomni": _VOCO,
@@ -91,6 +92,8 @@ def _family(checkpoint: Checkpoint, root: str, under: Mapping[str, Tensor]) -> s
     names = checkpoint.tensors
     if any(re.match(r"layers1\.0\.0\.", name) for name in under):
         return "monai_dae"
+    if root.endswith("backbone.") and checkpoint.container in ("student", "teacher"):
+        return "alice"
     if root.rstrip(".").split(".")[-1] not in ("swinViT", "swin_vit"):
         return "monai_swinvit"
     if checkpoint.container == "net" and "backbone." in root:
