@@ -137,13 +137,12 @@ class Cohort:
             InputError: If the source is gone, or the file is no longer what it was.
         """
         row = self.row(volume)
-        path = self._roots[row["source"]] / from_text(row["path"])
+        files = self.files(volume)
         try:
             if row["format"] == "dicom":
-                names = [from_text(name) for name in row["files"]]
-                read = DicomSeriesReader().read_part([path / name for name in names], row["part"])
+                read = DicomSeriesReader().read_part(files, row["part"])
             else:
-                read = read_volume(path, row["part"])
+                read = read_volume(files[0], row["part"])
         except (VolumeReadError, OSError) as error:
             # The cause would name the file; an id says as much to whoever has the cohort.
             reason = error.detail if isinstance(error, VolumeReadError) else "its file is gone"
@@ -154,6 +153,17 @@ class Cohort:
                 code=code,
             ) from None
         return replace(read, modality=row["modality"], fixes=tuple(row["fixes"]))
+
+    def files(self, volume: str) -> list[Path]:
+        """Return where a volume comes from: one file, or those of a DICOM series.
+
+        Raises:
+            InputError: If there is none of that id.
+        """
+        row = self.row(volume)
+        path = self._roots[row["source"]] / from_text(row["path"])
+        names = [from_text(name) for name in row["files"]] if row["format"] == "dicom" else []
+        return [path / name for name in names] or [path]
 
     def verify(self) -> list[str]:
         """Read every volume again and compare it with the table.

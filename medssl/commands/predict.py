@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 TABLE = "predictions.csv"
+SUFFIXES = {"nifti": ".nii.gz", "dicom-seg": ".dcm"}
 
 
 def predict(
@@ -24,33 +25,39 @@ def predict(
     model: Path,
     input: Sequence[Path],  # noqa: A002 the name that users type
     out: Path,
-    format: Literal["nifti"] = "nifti",  # noqa: A002 the name that users type
+    format: Literal["nifti", "dicom-seg"] = "nifti",  # noqa: A002 the name that users type
     overwrite: bool = False,
 ) -> list[Path]:
     """Predict scans with a fine-tuned model.
 
     A mask has exactly the grid of its scan: the same shape, axis order and affine, whatever the
-    model was trained on. A scan that can't be read is named, the others go on.
+    model was trained on. A scan that can't be read is named, the others go on. A DICOM SEG lies
+    over the series that it was made from, and carries the patient and study of that series.
 
     Args:
         model: What ``medssl finetune`` wrote: the run folder or the export folder in it.
         input: Scans, folders of scans, or patterns; a folder with one DICOM series is one scan.
         out: The folder for the masks, or for predictions.csv.
-        format: The format of the masks.
+        format: The format of the masks: NIfTI files, or one DICOM SEG for each DICOM series.
         overwrite: Replace what an earlier prediction wrote there.
 
     Returns:
         The files that were written.
 
     Raises:
+        UsageError: If the format is unknown, not installed, or the model draws no masks.
         InputError: If there is nothing to predict, or a scan could not be predicted.
         WeightsMismatchError: If the model is damaged or answers no task.
 
     Example:
         medssl predict --model runs/organs --input scans --out masks
     """
-    if format != "nifti":
-        raise UsageError(f'--format is "{format}"; expected nifti')
+    if format not in SUFFIXES:
+        raise UsageError(f'--format is "{format}"; expected {" or ".join(SUFFIXES)}')
+    if format == "dicom-seg":
+        from medssl.io.dicom_seg import check_dicom_seg
+
+        check_dicom_seg()
     options = {"model": model, "input": list(input), "format": format}
     with (
         CommandSession("predict", out=out, overwrite=overwrite, options=options) as session,
@@ -59,12 +66,14 @@ def predict(
         from medssl.tasks.model import load_model
 
         loaded = load_model(model)
+        if format == "dicom-seg" and loaded.task != "segmentation":
+            raise UsageError(f"--format dicom-seg is for masks; this model is one of {loaded.task}")
         session.record["model"] = {
             "id": loaded.manifest.id,
             "sha256": loaded.manifest.file.sha256,
             "recipe": loaded.manifest.input.recipe_hash,
         }
-        written, failed = _predict_all(session, loaded, scans, Path(out))
+        written, failed = _predict_all(session, loaded, scans, Path(out), SUFFIXES[format])
         session.record["predicted"] = len(scans) - len(failed)
         session.record["failed"] = len(failed)
         session.hash_output(*written)
@@ -72,7 +81,9 @@ def predict(
             kind = "masks" if loaded.task == "segmentation" else "rows of class probabilities"
             session.summary(
                 [f"{len(scans)} {kind}"],
-                next_step=f"medssl evaluate --predictions {out} --references REFERENCES "
+                next_step="open them in a viewer, over the series they were made from"
+                if format == "dicom-seg"
+                else f"medssl evaluate --predictions {out} --references REFERENCES "
                 "--out scores.json",
             )
             return written
@@ -84,7 +95,7 @@ def predict(
 
 
 def _predict_all(
-    session: CommandSession, model: Model, scans: dict[str, Path], out: Path
+    session: CommandSession, model: Model, scans: dict[str, Path], out: Path, suffix: str
 ) -> tuple[list[Path], list[str]]:
     """Predict every scan; return the files that were written and the names of scans that failed."""
     written: list[Path] = []
@@ -93,7 +104,7 @@ def _predict_all(
     for name, scan in session.progress(scans.items(), total=len(scans), unit="scan"):
         try:
             if model.task == "segmentation":
-                written.append(_write_mask(model, scan, out / f"{name}.nii.gz"))
+                written.append(_write_mask(model, scan, out / f"{name}{suffix}"))
             else:
                 rows.append((name, model.classify(scan)))
         except OutputError:
@@ -107,11 +118,16 @@ def _predict_all(
 
 
 def _write_mask(model: Model, scan: Path, path: Path) -> Path:
+    from medssl.io.dicom_seg import find_series
     from medssl.io.nifti import write_nifti
     from medssl.io.read import read_volume
 
     volume = read_volume(scan)
-    write_nifti(path, model.predict(volume), volume.affine)
+    if path.suffix == SUFFIXES["dicom-seg"]:
+        find_series(scan)  # before minutes are spent on a mask that can't be written
+        model.write_dicom_seg(path, model.predict(volume), scan)
+    else:
+        write_nifti(path, model.predict(volume), volume.affine)
     return path
 
 

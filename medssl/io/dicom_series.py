@@ -21,6 +21,7 @@ __all__ = [
     "DicomSeriesReader",
     "FoundVolume",
     "RefusedFiles",
+    "header_of",
     "read_found",
     "sort_into_volumes",
     "write_dicom_series",
@@ -33,7 +34,7 @@ def read_found(found: FoundVolume) -> Volume:
     Raises:
         VolumeReadError: If a file is cut short, damaged, or packed in a way unknown here.
     """
-    header = _volume_header(found)
+    header = header_of(found)
     stack = found.stack
     frames = stack.frames if isinstance(stack, Stack) else (stack,)
     formats = dict(zip(found.files, found.formats, strict=True))
@@ -76,7 +77,7 @@ class DicomSeriesReader:
         Raises:
             VolumeReadError: If there is no such volume, or several and no ``part`` to choose one.
         """
-        return _volume_header(self._chosen(source, part))
+        return header_of(self.find(source, part))
 
     def read(self, source: Source, part: int | None = None) -> Volume:
         """Return the voxels of the only volume, or of one of several.
@@ -85,7 +86,7 @@ class DicomSeriesReader:
             VolumeReadError: If there is no such volume, or several and no ``part`` to choose one,
                 or if its pixels are damaged.
         """
-        return read_found(self._chosen(source, part))
+        return read_found(self.find(source, part))
 
     def read_part(self, files: Sequence[Path], part: int, rules: ReadRules | None = None) -> Volume:
         """Return one of several volumes in the same files, as :class:`FoundVolume` counts them.
@@ -95,12 +96,27 @@ class DicomSeriesReader:
         Raises:
             VolumeReadError: If the files no longer hold that volume.
         """
+        return read_found(self.find_part(files, part, rules))
+
+    def find_part(
+        self, files: Sequence[Path], part: int, rules: ReadRules | None = None
+    ) -> FoundVolume:
+        """Return what :meth:`read_part` would read, from headers alone.
+
+        Raises:
+            VolumeReadError: If the files no longer hold that volume.
+        """
         for found in _volumes(_sorted(files, rules or _ALL)):
             if found.part == part and set(found.files) == set(files):
-                return read_found(found)
+                return found
         raise refuse(files[0], "unreadable", "its series is no longer what it was")
 
-    def _chosen(self, source: Source, part: int | None) -> FoundVolume:
+    def find(self, source: Source, part: int | None = None) -> FoundVolume:
+        """Return the only volume, or one of several, from headers alone.
+
+        Raises:
+            VolumeReadError: If there is no such volume, or several and no ``part`` to choose one.
+        """
         name = source if isinstance(source, Path) else source[0]
         files = _files(source)
         if not files:
@@ -142,7 +158,8 @@ def _sorted(files: Sequence[Path], rules: ReadRules) -> list[FoundVolume | Refus
     return sort_into_volumes([read_dicom_header(path) for path in files], rules)
 
 
-def _volume_header(found: FoundVolume) -> VolumeHeader:
+def header_of(found: FoundVolume) -> VolumeHeader:
+    """Return shape, place and type of one volume, from headers alone."""
     stack, fixes = found.stack, found.fixes
     if isinstance(stack, Stack):
         shape, affine = stack_grid(stack)

@@ -11,6 +11,7 @@ import torch
 
 from medssl.encoders import build_encoder
 from medssl.errors import UsageError, WeightsMismatchError
+from medssl.io.contract import Source
 from medssl.io.geometry import resample_like
 from medssl.io.read import read_volume
 from medssl.store.recipe import Prepared, Recipe
@@ -96,6 +97,35 @@ class Model:
         self._expect("classification", "predict")
         answer = self._answer(self._prepare(_volume_of(scan)))
         return dict(zip(self.labels, (float(p) for p in answer), strict=True))
+
+    def write_dicom_seg(
+        self, path: Path | str, mask: IntArray, series: Source, *, part: int | None = None
+    ) -> None:
+        """Write a mask of this model as one DICOM SEG file, in the geometry of its series.
+
+        Args:
+            path: The file to write.
+            mask: What :meth:`predict` returned for the series.
+            series: A folder or file with one DICOM series, or the files of one.
+            part: Which of several volumes in exactly these files, as a cohort counts them.
+
+        Raises:
+            UsageError: If the model is not one of segmentation, or highdicom is not installed.
+            InputError: If the source is no DICOM series of a volume.
+            GeometryError: If the mask is not one of this model and this series.
+        """
+        from medssl.io.dicom_seg import write_dicom_seg
+
+        self._expect("segmentation", "classify")
+        write_dicom_seg(
+            Path(path),
+            mask,
+            series,
+            self.labels,
+            algorithm=self.manifest.id,
+            algorithm_version=self.manifest.file.sha256,
+            part=part,
+        )
 
     def _expect(self, task: str, other: str) -> None:
         if self.task != task:

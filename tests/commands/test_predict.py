@@ -162,4 +162,49 @@ def test_nothing_to_predict_is_said_and_nothing_is_written(segmenter, tmp_path, 
 
 def test_an_unknown_format_is_refused(segmenter, tmp_path):
     with pytest.raises(UsageError, match="nifti"):
-        predict(model=segmenter, input=[tmp_path], out=tmp_path / "masks", format="dicom-seg")
+        predict(model=segmenter, input=[tmp_path], out=tmp_path / "masks", format="stl")
+
+
+def test_a_dicom_seg_of_a_series_holds_the_mask_that_nifti_holds(segmenter, tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    series = tmp_path / "series"
+    write_dicom_series(series, voxels(), TURNED, "ct", patient_id="P1")
+    (mask,) = predict(model=segmenter, input=[series], out=tmp_path / "masks")
+    (path,) = predict(model=segmenter, input=[series], out=tmp_path / "seg", format="dicom-seg")
+    assert path.name == "series.dcm"
+    seg = highdicom.seg.segread(path)
+    assert (seg.PatientID, seg.Modality) == ("P1", "SEG")
+    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["liver", "spleen"]
+    found, expected = seg.get_volume(combine_segments=True), nib.load(mask)
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    index = np.argwhere(found.array > 0)
+    points = (index @ found.affine[:3, :3].T + found.affine[:3, 3]) @ flip[:3, :3]
+    inverse = np.linalg.inv(expected.affine)
+    places = np.rint(points @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
+    values = np.asarray(expected.dataobj)
+    assert len(index) == (values > 0).sum() > 0
+    assert np.array_equal(values[tuple(places.T)], found.array[tuple(index.T)])
+
+
+def test_a_scan_that_is_no_dicom_series_gets_no_dicom_seg(segmenter, tmp_path, capsys):
+    pytest.importorskip("highdicom")
+    scans = tmp_path / "scans"
+    write_dicom_series(scans / "series", voxels(), np.eye(4), "ct")
+    write_nifti(scans / "scan.nii.gz", voxels(), np.eye(4))
+    with pytest.raises(InputError, match="1 of 2 scans"):
+        predict(model=segmenter, input=[scans], out=tmp_path / "seg", format="dicom-seg")
+    assert "no DICOM series" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "seg").glob("*.dcm")] == ["series.dcm"]
+
+
+def test_a_classifier_draws_no_dicom_seg(classifier, tmp_path):
+    pytest.importorskip("highdicom")
+    write_nifti(tmp_path / "scan.nii.gz", voxels(), np.eye(4))
+    with pytest.raises(UsageError, match="one of classification"):
+        predict(
+            model=classifier,
+            input=[tmp_path / "scan.nii.gz"],
+            out=tmp_path / "out",
+            format="dicom-seg",
+        )
+    assert not (tmp_path / "out").exists()
