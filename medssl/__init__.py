@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from medssl.tasks.model import load_model as load_model
     from medssl.types import Volume as Volume
     from medssl.weights.load import load_encoder as load_encoder
+    from medssl.weights.zoo import list_weights as list_weights
 
 _HOMES = {
     "index": "medssl.commands.index",
@@ -54,6 +55,7 @@ _HOMES = {
     "load_model": "medssl.tasks.model",
     "list_methods": "medssl.methods.base",
     "list_encoders": "medssl.encoders.base",
+    "list_weights": "medssl.weights.zoo",
     "read_volume": "medssl.io.read",
     "Cohort": "medssl.cohort.cohort",
     "Store": "medssl.store.store",

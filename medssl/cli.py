@@ -35,7 +35,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark crops": ("benchmark:crops", "how fast this machine loads crops from a store"),
     "benchmark step": ("benchmark_step:step", "what a training step of a recipe costs here"),
     "export": ("export:export", "hand weights over to other tools"),
+    "weights list": ("zoo:list_zoo", "published checkpoints, with licence and size"),
+    "weights show": ("zoo:show", "all that is known of one: input, licence, traps"),
+    "weights fetch": ("zoo:fetch", "bring one into the cache, verified"),
+    "weights verify": ("zoo:verify", "check an export: hash, schema, features"),
     "weights convert": ("weights:convert", "turn a published checkpoint into an export"),
+    "weights push": ("push:push", "put an export onto the Hugging Face Hub"),
     "verify": ("verify:verify", "check a cohort, a store, a run or an export end to end"),
     "info": ("info:info", "versions, devices, codecs, cache folder"),
 }

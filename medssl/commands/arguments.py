@@ -22,8 +22,8 @@ from medssl.registry import nearest
 
 __all__ = ["CommandParser", "build_parser", "parse"]
 
-ALIASES = {"spacing_mm": "--spacing"}
-"""Options whose name on the command line leaves out the unit."""
+ALIASES = {"spacing_mm": "--spacing", "from_path": "--from"}
+"""Options whose name on the command line leaves out the unit, or is a word that Python keeps."""
 
 NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 SIMPLE = (bool, int, float, str, Path)

@@ -34,7 +34,7 @@ def embed(
     the mean over its slices. Volumes that can't be read are named and left out.
 
     Args:
-        weights: An export folder, or a run that holds one.
+        weights: An export folder, a run that holds one, a published file, or an id of the zoo.
         input: Scans, folders of scans, or patterns.
         out: The ``.parquet`` file to write, with the columns ``id`` and ``features``.
         device: ``auto``, or what torch calls a device, such as ``cpu`` or ``cuda:1``.

@@ -53,7 +53,8 @@ def finetune(
     Args:
         config: A file of ``pipelines/finetune``, or its content.
         data: An MSD or nnU-Net folder, or a table with ``image`` and ``label`` or ``target``.
-        weights: An export folder, a run folder that holds one, or ``none`` for a run from scratch.
+        weights: An export folder, a run folder that holds one, a published file, an id of the zoo,
+            or ``none`` for a run from scratch.
         out: The run folder: prepared cases, checkpoints, metrics, report and export.
         labels: Train on so many of the training cases only, drawn by the seed.
         overwrite: Replace a run that is there.

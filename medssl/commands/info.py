@@ -6,12 +6,11 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from medssl.commands.progress import plain_console
+from medssl.io.cache import cache_folder
 
 __all__ = ["info"]
 
@@ -36,7 +35,8 @@ def info(*, methods: bool = False, encoders: bool = False) -> dict[str, dict[str
 
     Args:
         methods: Also list the methods of pretraining with what each learns from.
-        encoders: Also list the encoders with their number of parameters, for one-channel volumes.
+        encoders: Also list the encoders with what one crop of 96 voxels cubed costs: parameters,
+            operations, and memory that a training step keeps (at most, in single precision).
 
     Returns:
         What was shown, by section.
@@ -68,12 +68,6 @@ def _methods() -> dict[str, str]:
     from medssl.methods.base import lesson
 
     return {name: lesson(name) for name in list_methods()}
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``MEDSSL_HOME``, or the user's cache."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "medssl"
-    return Path(os.environ.get("MEDSSL_HOME", default)).expanduser()
 
 
 def _versions() -> dict[str, str]:
@@ -132,15 +126,18 @@ def _folders() -> dict[str, str]:
 
 
 def _encoders() -> dict[str, str]:
-    import torch
+    from medssl.encoders.base import list_encoders
 
-    from medssl.encoders.base import build_encoder, list_encoders
+    return {name: encoder_line(name) for name in list_encoders()}
 
-    rows = {}
-    for name in list_encoders():
-        with torch.device("meta"):
-            encoder: Any = build_encoder(name, spatial_dims=3, in_channels=1, patch=(96, 96, 96))
-        millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
-        strides = "x".join(map(str, encoder.strides[-1]))
-        rows[name] = f"{millions:.1f} M parameters, {encoder.channels[-1]} features at {strides}"
-    return rows
+
+def encoder_line(name: str) -> str:
+    """Return what an encoder costs for one crop of 96 voxels cubed, in words."""
+    from medssl.encoders.cost import encoder_cost
+
+    cost = encoder_cost(name, patch=(96, 96, 96))
+    return (
+        f"{cost.parameters / 1e6:.1f} M parameters, {cost.operations / 1e9:.0f} GFLOP, "
+        f"{cost.activation_bytes / 1e9:.2f} GB of activations, {cost.features} features at "
+        + "x".join(map(str, cost.stride))
+    )

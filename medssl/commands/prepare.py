@@ -57,7 +57,8 @@ def prepare(  # noqa: PLR0913 - an argument for each option of the command
         ct_window: Hounsfield units that become -1 and 1; what lies beyond is cut off.
         reduce: With embedding, of volumes that an encoder sees as the same one is kept; what is
             left out is in reduced.csv.
-        weights: With --reduce embedding, an export folder, or a run that holds one.
+        weights: With --reduce embedding, an export folder, a run that holds one, a published file,
+            or an id of the zoo.
         threshold: With --reduce embedding, the least cosine similarity of two volumes that count as
             alike; by default 0.998.
         workers: Processes; by default one a core, eight at most.

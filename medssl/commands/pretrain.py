@@ -47,7 +47,8 @@ def pretrain(
         out: The run folder: checkpoints, metrics, report and export.
         overwrite: Replace a run that is there.
         resume: Go on from the newest checkpoint that is whole.
-        weights: An export or a run whose encoder this one starts from; heads and optimiser are new.
+        weights: An export, a run, a published file or an id of the zoo whose encoder this one
+            starts from; heads and optimiser are new.
         after: A run with an infinite schedule to go on from as if it had never been annealed: with
             its optimiser, heads and steps, towards a larger trainer.steps.
         probe: A labelled dataset of a few cases: every trainer.monitor_every steps a linear probe

@@ -109,6 +109,7 @@ def _kind(folder: Path) -> tuple[str, Callable[[Path], Sequence[str]]]:
     """Say what a folder is by the file that only its kind has."""
     marks: dict[str, tuple[str, Callable[[Path], Sequence[str]]]] = {
         "manifest.json": ("export", _check_export),
+        "handover.json": ("hand-over", _check_handover),
         "store.json": ("store", _check_store),
         "quarantine.csv": ("cohort", _check_cohort),
         "config.yaml": ("run", _check_run),
@@ -126,6 +127,12 @@ def _check_export(folder: Path) -> Sequence[str]:
     from medssl.weights.load import verify_export
 
     return verify_export(folder)
+
+
+def _check_handover(folder: Path) -> Sequence[str]:
+    from medssl.weights.formats.record import read_record
+
+    return [f"handed over as {read_record(folder)['format']}"]
 
 
 def _check_store(folder: Path) -> Sequence[str]:

@@ -22,6 +22,7 @@ import filelock
 
 from medssl.errors import OutputError, StoreError
 from medssl.io.atomic import atomic_path
+from medssl.io.cache import cache_folder
 
 __all__ = ["RemoteFolder"]
 
@@ -30,12 +31,6 @@ _PAUSE_SECONDS = 0.2
 """Doubled before every further attempt."""
 
 _CHECKSUM = re.compile("[0-9a-f]{64}")
-
-
-def _cache_folder() -> Path:
-    """Return where copies are kept: below ``MEDSSL_HOME``, or the user's cache."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "medssl"
-    return Path(os.environ.get("MEDSSL_HOME", default)).expanduser() / "stores"
 
 
 class RemoteFolder:
@@ -52,7 +47,7 @@ class RemoteFolder:
         self, url: str, cache: Path | None, most_bytes: int, options: Mapping[str, Any]
     ) -> None:
         self.url = url.rstrip("/")
-        self._cache = _cache_folder() if cache is None else Path(cache)
+        self._cache = cache_folder() / "stores" if cache is None else Path(cache)
         self._most_bytes = most_bytes
         self._options = dict(options)
 

@@ -138,7 +138,8 @@ def choose_start(
     """Return what a task starts from.
 
     Args:
-        weights: An export folder, a run folder that holds one, or ``none``.
+        weights: An export folder, a run folder that holds one, a published file, an id of the zoo,
+            or ``none``.
         patch: Edges of a crop; two ask for a planar encoder.
         seed: Decides the weights of a run from scratch.
         name: The encoder that the configuration names, if it does; weights must be of that one.

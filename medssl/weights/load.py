@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from medssl.encoders import Encoder, build_encoder
-from medssl.errors import InputError, WeightsMismatchError
+from medssl.errors import WeightsMismatchError
 from medssl.io.geometry import pad_to
 from medssl.io.read import read_volume
 from medssl.store.recipe import Recipe
 from medssl.types import Volume
 from medssl.weights.golden import golden_features
+from medssl.weights.locate import find_export
 from medssl.weights.manifest import InputContract, Manifest, read_manifest
 from medssl.weights.state import load_state, read_tensors
 
@@ -70,26 +71,6 @@ class Preprocess:
         return tensor[None, None]
 
 
-def find_export(source: Path | str) -> Path:
-    """Return the export folder that a path means: itself, or the ``export`` of a run.
-
-    Raises:
-        InputError: If there is none.
-    """
-    folder = Path(source)
-    for candidate in (folder, folder / "export"):
-        if (candidate / "manifest.json").is_file():
-            return candidate
-    if not folder.exists():
-        raise InputError(
-            f'weights "{source}" do not exist; give an export folder or a run folder of medssl'
-        )
-    raise InputError(
-        f'"{folder.name}" is neither an export folder nor a run with one (no manifest.json); give '
-        "the folder that `medssl pretrain` or `medssl finetune` called export"
-    )
-
-
 def encoder_from(folder: Path, manifest: Manifest) -> Encoder:
     """Build the encoder of an export and fill it, also when it is part of a fine-tuned network.
 
@@ -110,14 +91,16 @@ def load_encoder(source: Path | str) -> tuple[Encoder, Preprocess]:
     """Load an encoder with the function that prepares its input.
 
     Args:
-        source: An export folder, or a run folder that holds one.
+        source: An export folder; a run folder that holds one; an id of the zoo, which is fetched if
+            it is not here yet; or a file that others published, which is converted once and kept.
 
     Returns:
         The encoder, frozen and in evaluation mode, and its preprocessing.
 
     Raises:
-        InputError: If there is no export, or its manifest is not valid.
-        WeightsMismatchError: If the weights are damaged or do not fit.
+        InputError: If there are no such weights, they can't be fetched, or the manifest is not
+            valid.
+        WeightsMismatchError: If the weights are damaged, refused, or do not fit.
 
     Example:
         >>> encoder, preprocess = load_encoder("runs/voco/export")  # doctest: +SKIP

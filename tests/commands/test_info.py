@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 import medssl
-from medssl.commands.info import cache_folder, info
+from medssl.commands.info import cache_folder, encoder_line, info
 
 
 def test_info_shows_versions_devices_codecs_and_folders(capsys):
@@ -16,9 +18,14 @@ def test_info_shows_versions_devices_codecs_and_folders(capsys):
     assert all(value.startswith(("yes", "no; pip")) for value in found["DICOM codecs"].values())
 
 
-def test_info_counts_the_parameters_of_encoders():
-    found = info(encoders=True)["encoders"]
-    assert "M parameters" in found["resnet18"]
+def test_the_cost_of_an_encoder_is_told():
+    line = encoder_line("resnet18")
+    assert line.startswith("33.0 M parameters, 26 GFLOP, 0.11 GB of activations")
+
+
+@pytest.mark.slow
+def test_info_tells_what_every_encoder_costs():
+    assert list(info(encoders=True)["encoders"]) == medssl.list_encoders()
 
 
 def test_info_says_what_each_method_learns_from(capsys):
