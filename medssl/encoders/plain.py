@@ -8,33 +8,19 @@ Ours differs: every tensor has one name (there each convolution is also filed un
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from medssl.encoders.base import Encoder, register_variants
-from medssl.encoders.convolution import SLOPE, ConvBlock, lay_out
-from medssl.errors import ConfigError
+from medssl.encoders.base import register_variants
+from medssl.encoders.convolution import ConvBlock
+from medssl.encoders.staged import Stack, StagedEncoder
 
 __all__ = ["PlainEncoder"]
 
 
-class Stack(nn.Module):
-    """Convolutions under one name, as the reference nests them (``stages.0.0.convs.0``)."""
-
-    def __init__(self, *convolutions: nn.Module) -> None:
-        super().__init__()
-        self.convs = nn.Sequential(*convolutions)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply one after the other."""
-        out: Tensor = self.convs(x)
-        return out
-
-
 @register_variants(plainconv={})
-class PlainEncoder(Encoder):
+class PlainEncoder(StagedEncoder):
     """Stages of convolutions, the first of each with the stride.
 
     Args:
@@ -61,48 +47,16 @@ class PlainEncoder(Encoder):
         stage_strides: tuple[tuple[int, ...], ...] | None = None,
     ) -> None:
         super().__init__()
-        if stage_strides is None:
-            stage_strides = tuple((min(2, i + 1),) * spatial_dims for i in range(len(features)))
-        if not len(features) == len(convolutions) == len(stage_strides) or any(
-            len(stride) != spatial_dims for stride in stage_strides
-        ):
-            raise ConfigError(
-                f"features {features}, convolutions {convolutions} and stage_strides "
-                f"{stage_strides} describe different stages; give each one entry a stage, and "
-                f"{spatial_dims} strides in each"
-            )
-        self.spatial_dims = spatial_dims
-        self.in_channels = in_channels
-        self.channels = tuple(features)
-        self.strides = tuple(
-            accumulate(
-                map(tuple, stage_strides),
-                lambda a, b: tuple(m * n for m, n in zip(a, b, strict=True)),
-            )
-        )
-        self.stages = nn.Sequential()
+        strides = self._plan(spatial_dims, in_channels, features, convolutions, stage_strides)
         width = in_channels
-        for wider, count, stride in zip(features, convolutions, stage_strides, strict=True):
-            first = ConvBlock(spatial_dims, width, wider, stride=tuple(stride))
+        for wider, count, stride in zip(features, convolutions, strides, strict=True):
+            first = ConvBlock(spatial_dims, width, wider, stride=stride)
             rest = (ConvBlock(spatial_dims, wider, wider) for _ in range(count - 1))
-            self.stages.append(nn.Sequential(Stack(first, *rest)))
+            self.stages.append(nn.Sequential(Stack("convs", first, *rest)))
             width = wider
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, SLOPE)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self._initialise()
 
     @classmethod
     def tiny(cls) -> dict[str, Any]:
         """Return three narrow stages, the second of two convolutions."""
         return {"features": (4, 6, 8), "convolutions": (1, 2, 1)}
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the output of each stage, finest first."""
-        x = lay_out(x)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps

@@ -11,15 +11,14 @@ every tensor has one name (there each convolution is also filed under ``all_modu
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medssl.encoders.base import Encoder, register_variants
-from medssl.encoders.convolution import SLOPE, ConvBlock, lay_out
-from medssl.errors import ConfigError
+from medssl.encoders.base import register_variants
+from medssl.encoders.convolution import SLOPE, ConvBlock
+from medssl.encoders.staged import Stack, StagedEncoder
 
 __all__ = ["ResidualEncoder"]
 
@@ -63,39 +62,13 @@ def _wide_enough(x: Tensor, window: tuple[int, ...]) -> Tensor:
     return F.pad(x, [n for gap in reversed(missing) for n in (0, gap)], mode="replicate")
 
 
-class Blocks(nn.Module):
-    """Blocks under one name, as the reference nests them (``stages.0.blocks.0``)."""
-
-    def __init__(self, *blocks: nn.Module) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(*blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply one after the other."""
-        out: Tensor = self.blocks(x)
-        return out
-
-
-class Stem(nn.Module):
-    """The first convolution, as the reference nests it (``stem.convs.0``)."""
-
-    def __init__(self, dims: int, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.convs = nn.Sequential(ConvBlock(dims, in_channels, out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, out_channels, …)`` at full resolution."""
-        out: Tensor = self.convs(x)
-        return out
-
-
 @register_variants(
     resenc_xs={"features": (16, 32, 64, 96, 96), "blocks": (1, 1, 1, 1, 1)},
     resenc_s={"features": (16, 32, 64, 128, 192), "blocks": (1, 1, 1, 1, 1)},
     resenc_m={"features": WIDE, "blocks": (1, 2, 2, 3, 3, 3)},
     resenc_l={"features": WIDE, "blocks": (1, 3, 4, 6, 6, 6)},
 )
-class ResidualEncoder(Encoder):
+class ResidualEncoder(StagedEncoder):
     """Residual stages, the first at full resolution.
 
     Args:
@@ -122,49 +95,18 @@ class ResidualEncoder(Encoder):
         stage_strides: tuple[tuple[int, ...], ...] | None = None,
     ) -> None:
         super().__init__()
-        if stage_strides is None:
-            stage_strides = tuple((min(2, i + 1),) * spatial_dims for i in range(len(features)))
-        if not len(features) == len(blocks) == len(stage_strides) or any(
-            len(stride) != spatial_dims for stride in stage_strides
-        ):
-            raise ConfigError(
-                f"features {features}, blocks {blocks} and stage_strides {stage_strides} describe "
-                f"different stages; give each one entry a stage, and {spatial_dims} strides in each"
-            )
-        self.spatial_dims = spatial_dims
-        self.in_channels = in_channels
-        self.channels = tuple(features)
-        self.strides = tuple(
-            accumulate(
-                map(tuple, stage_strides),
-                lambda a, b: tuple(m * n for m, n in zip(a, b, strict=True)),
-            )
-        )
-        self.stem = Stem(spatial_dims, in_channels, features[0])
-        self.stages = nn.Sequential()
+        strides = self._plan(spatial_dims, in_channels, features, blocks, stage_strides)
+        self.stem = Stack("convs", ConvBlock(spatial_dims, in_channels, features[0]))
         width = features[0]
-        for wider, count, stride in zip(features, blocks, stage_strides, strict=True):
-            first = ResidualBlock(spatial_dims, width, wider, tuple(stride))
+        for wider, count, stride in zip(features, blocks, strides, strict=True):
+            first = ResidualBlock(spatial_dims, width, wider, stride)
             plain = (1,) * spatial_dims
             rest = (ResidualBlock(spatial_dims, wider, wider, plain) for _ in range(count - 1))
-            self.stages.append(Blocks(first, *rest))
+            self.stages.append(Stack("blocks", first, *rest))
             width = wider
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, SLOPE)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self._initialise()
 
     @classmethod
     def tiny(cls) -> dict[str, Any]:
         """Return three narrow stages, the second of two blocks."""
         return {"features": (4, 6, 8), "blocks": (1, 2, 1)}
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the output of each stage, finest first."""
-        x = self.stem(lay_out(x))
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps

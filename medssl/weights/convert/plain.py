@@ -12,10 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from medssl.errors import WeightsMismatchError
 from medssl.weights.convert.axes import TURNED, turn_kernels
 from medssl.weights.convert.checkpoint import Checkpoint, root_of
-from medssl.weights.convert.plans import array_axes, contract_of, strides_of
+from medssl.weights.convert.plans import array_axes, contract_of, stages_of, strides_of
 from medssl.weights.convert.proposal import Proposal, split_root
 
 __all__ = ["propose_plain"]
@@ -59,16 +58,10 @@ def propose_plain(checkpoint: Checkpoint) -> Proposal | None:
 
 
 def _config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    matches = (_PLACE.match(name) for name in tensors)
-    places = {(int(m.group(1)), int(m.group(2))) for m in matches if m}
-    count = 1 + max(stage for stage, _ in places)
-    firsts = [tensors.get(f"stages.{s}.0.convs.0.conv.weight") for s in range(count)]
-    if any(first is None for first in firsts):
-        raise WeightsMismatchError("the file lacks whole stages of its network; download it again")
-    stem = tensors[_STEM]
+    features, convolutions = stages_of(tensors, _PLACE, "stages.{}.0.convs.0.conv.weight")
     return {
-        "spatial_dims": stem.ndim - 2,
-        "in_channels": stem.shape[1],
-        "features": [len(first) for first in firsts if first is not None],
-        "convolutions": [sum(stage == s for stage, _ in places) for s in range(count)],
+        "spatial_dims": tensors[_STEM].ndim - 2,
+        "in_channels": tensors[_STEM].shape[1],
+        "features": features,
+        "convolutions": convolutions,
     }

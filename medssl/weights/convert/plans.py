@@ -1,13 +1,17 @@
-"""What the plans of nnU-Net and nnssl say about the weights that lie beside them."""
+"""What nnU-Net's and nnssl's tensors say of their network, and the plans beside them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
+from medssl.errors import WeightsMismatchError
 from medssl.weights.convert.proposal import Contract
 
-__all__ = ["array_axes", "contract_of", "entry_of", "patch_of", "strides_of"]
+__all__ = ["array_axes", "contract_of", "entry_of", "patch_of", "stages_of", "strides_of"]
 
 _DEEPEST = 8
 
@@ -137,3 +141,26 @@ def _are_numbers(value: Any, count: int) -> bool:
         and len(value) == count
         and all(isinstance(number, int | float) and number > 0 for number in value)
     )
+
+
+def stages_of(
+    tensors: Mapping[str, Tensor], place: re.Pattern[str], first: str
+) -> tuple[list[int], list[int]]:
+    """Return the width of each stage of nnU-Net's encoder, and what it holds of what is counted.
+
+    Args:
+        tensors: Of the encoder, under its own names.
+        place: Matches names with the numbers of a stage and of a part of it.
+        first: Name of a stage's first kernel, with braces for the stage.
+
+    Raises:
+        WeightsMismatchError: If a stage has no first kernel.
+    """
+    matches = (place.match(name) for name in tensors)
+    places = {(int(m.group(1)), int(m.group(2))) for m in matches if m}
+    count = 1 + max(stage for stage, _ in places)
+    firsts = [tensors.get(first.format(stage)) for stage in range(count)]
+    if any(kernel is None for kernel in firsts):
+        raise WeightsMismatchError("the file lacks whole stages of its network; download it again")
+    widths = [len(kernel) for kernel in firsts if kernel is not None]
+    return widths, [sum(stage == number for stage, _ in places) for number in range(count)]

@@ -11,23 +11,18 @@ from typing import Any
 
 from torch import Tensor
 
-from medssl.errors import WeightsMismatchError
+from medssl.encoders.base import ENCODERS
+from medssl.encoders.resenc import ResidualEncoder
 from medssl.weights.convert.axes import TURNED, turn_kernels
 from medssl.weights.convert.checkpoint import Checkpoint, root_of
-from medssl.weights.convert.plans import array_axes, contract_of, strides_of
+from medssl.weights.convert.plans import array_axes, contract_of, stages_of, strides_of
 from medssl.weights.convert.proposal import Proposal, split_root
 
 __all__ = ["propose_resenc"]
 
 _ANCHOR = "stages.0.blocks.0.conv1.conv.weight"
 _STEM = "stem.convs.0.conv.weight"
-_WIDE = (32, 64, 128, 256, 320, 320)
-_VARIANTS = {
-    ((16, 32, 64, 96, 96), (1, 1, 1, 1, 1)): "resenc_xs",
-    ((16, 32, 64, 128, 192), (1, 1, 1, 1, 1)): "resenc_s",
-    (_WIDE, (1, 2, 2, 3, 3, 3)): "resenc_m",
-    (_WIDE, (1, 3, 4, 6, 6, 6)): "resenc_l",
-}
+_PLACE = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.")
 
 
 def propose_resenc(checkpoint: Checkpoint) -> Proposal | None:
@@ -51,11 +46,10 @@ def propose_resenc(checkpoint: Checkpoint) -> Proposal | None:
     strides, note = strides_of(checkpoint.beside, len(config["features"]), axes)
     if strides is not None:
         config["stage_strides"] = strides
-    key = (tuple(config["features"]), tuple(config["blocks"]))
     contract = contract_of(checkpoint.beside, axes)
     return Proposal(
         family="openmind_resenc" if contract.is_confirmed else "nnunet_resenc",
-        encoder=_VARIANTS.get(key, "resenc_l"),
+        encoder=_variant(config),
         config=config,
         tensors=turn_kernels(tensors, axes),
         stem=_STEM,
@@ -67,16 +61,13 @@ def propose_resenc(checkpoint: Checkpoint) -> Proposal | None:
 
 
 def _config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    matches = (re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name) for name in tensors)
-    places = {(int(m.group(1)), int(m.group(2))) for m in matches if m}
-    count = 1 + max(stage for stage, _ in places)
-    firsts = [tensors.get(f"stages.{s}.blocks.0.conv1.conv.weight") for s in range(count)]
-    if any(first is None for first in firsts):
-        raise WeightsMismatchError("the file lacks whole stages of its network; download it again")
-    stem = tensors[_STEM]
-    return {
-        "spatial_dims": stem.ndim - 2,
-        "in_channels": stem.shape[1],
-        "features": [len(first) for first in firsts if first is not None],
-        "blocks": [sum(stage == s for stage, _ in places) for s in range(count)],
-    }
+    features, blocks = stages_of(tensors, _PLACE, "stages.{}.blocks.0.conv1.conv.weight")
+    dims, channels = tensors[_STEM].ndim - 2, tensors[_STEM].shape[1]
+    return {"spatial_dims": dims, "in_channels": channels, "features": features, "blocks": blocks}
+
+
+def _variant(config: Mapping[str, Any]) -> str:
+    """Return the name of the encoder of these numbers; of others that of the largest."""
+    numbers = {name: tuple(config[name]) for name in ("features", "blocks")}
+    of_family = (name for name in ENCODERS if ENCODERS[name].family is ResidualEncoder)
+    return next((name for name in of_family if ENCODERS[name].preset == numbers), "resenc_l")
