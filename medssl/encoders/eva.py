@@ -15,9 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["EvaBlock", "initialise_blocks", "rotary_angles", "rotate"]
+from medssl.errors import ConfigError
+
+__all__ = ["EvaBlock", "check_pairs", "initialise_blocks", "rotary_angles", "rotate"]
 
 BASE = 10000.0
+
+
+def check_pairs(width: int, heads: int) -> None:
+    """See that the features of each head come in pairs.
+
+    Raises:
+        ConfigError: If they do not.
+    """
+    if width // heads % 2:
+        raise ConfigError(
+            f"{width} features in {heads} heads are {width // heads} each; rotary positions turn "
+            "pairs, so take an even number of features for each head"
+        )
 
 
 def rotary_angles(

@@ -26,10 +26,9 @@ from torch import Tensor, nn
 
 from medssl.encoders.base import register_variants
 from medssl.encoders.convolution import CONV, SLOPE
-from medssl.encoders.eva import EvaBlock, initialise_blocks, rotary_angles
+from medssl.encoders.eva import EvaBlock, check_pairs, initialise_blocks, rotary_angles
 from medssl.encoders.token_encoder import TokenEncoder
 from medssl.encoders.tokens import gather_tokens, map_to_tokens, tokens_to_map
-from medssl.errors import ConfigError
 from medssl.types import Shape
 
 __all__ = ["Primus"]
@@ -94,11 +93,7 @@ class Primus(TokenEncoder):
     ) -> None:
         super().__init__()
         self._plan(patch, token, spatial_dims, (width, depth, heads))
-        if width // heads % 2:
-            raise ConfigError(
-                f"{width} features in {heads} heads are {width // heads} each; rotary positions "
-                "turn pairs, so take an even number of features for each head"
-            )
+        check_pairs(width, heads)
         self.in_channels = in_channels
         self.head = width // heads
         self.order = ((1, 0, 2) if second_axis_first else (0, 1, 2))[:spatial_dims]

@@ -22,7 +22,7 @@ from medssl.encoders.tokens import (
     token_mask,
     unpatchify,
 )
-from medssl.encoders.vit import initialise, make_block
+from medssl.encoders.vit_blocks import initialise, make_block
 from medssl.errors import ConfigError
 
 __all__ = ["TokenDecoder"]

@@ -19,86 +19,27 @@ from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from monai.networks.blocks.mlp import MLPBlock
 from monai.networks.blocks.patchembedding import PatchEmbeddingBlock
-from monai.networks.blocks.selfattention import SABlock
-from monai.networks.blocks.transformerblock import TransformerBlock
 from torch import Tensor, nn
 
 from medssl.encoders.base import register_variants
+from medssl.encoders.eva import check_pairs, rotary_angles
 from medssl.encoders.token_encoder import TokenEncoder
 from medssl.encoders.tokens import gather_tokens, resize_positions, sincos_positions
+from medssl.encoders.vit_blocks import initialise, make_block
 from medssl.errors import ConfigError
 from medssl.types import Shape
 
-__all__ = ["ViT", "initialise", "make_block"]
+__all__ = ["ViT"]
 
 
-class UnusedNorm(nn.Module):
-    """Keeps the names of a norm that MONAI's block holds and never calls, out of the optimiser."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.ones(width))
-        self.register_buffer("bias", torch.zeros(width))
-
-
-class LayerScale(nn.Module):
-    """Multiplies each feature of a branch by a learned number."""
-
-    def __init__(self, width: int, start: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((width,), start))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a tensor of the shape of ``x``."""
-        return x * self.gamma
-
-
-class ScaledBlock(nn.Module):
-    """MONAI's transformer block with each branch scaled before it is added, as DINOv2 names it."""
-
-    def __init__(
-        self, width: int, mlp_width: int, heads: int, *, qkv_bias: bool, start: float
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = SABlock(width, heads, qkv_bias=qkv_bias, use_flash_attention=True)
-        self.ls1 = LayerScale(width, start)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = MLPBlock(width, mlp_width)
-        self.ls2 = LayerScale(width, start)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, tokens, width)``."""
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return out
-
-
-def make_block(
-    width: int,
-    heads: int,
-    mlp_width: int,
-    *,
-    qkv_bias: bool = False,
-    layer_scale: float | None = None,
-) -> nn.Module:
-    """Return MONAI's transformer block with fused attention and no weights that get no gradient."""
-    if layer_scale is not None:
-        return ScaledBlock(width, mlp_width, heads, qkv_bias=qkv_bias, start=layer_scale)
-    block = TransformerBlock(width, mlp_width, heads, qkv_bias=qkv_bias, use_flash_attention=True)
-    block.norm_cross_attn = UnusedNorm(width)  # type: ignore[assignment]  # never called
-    return block
-
-
-def initialise(module: nn.Module) -> None:
-    """Draw the weights of all linear layers as MAE does: Xavier's uniform, biases zero."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            nn.init.xavier_uniform_(part.weight)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+def _check(positions: str, registers: int, norm_eps: float) -> None:
+    if positions not in ("sincos", "learned", "rotary") or registers < 0 or norm_eps <= 0:
+        raise ConfigError(
+            f'positions "{positions}", {registers} registers and norm_eps {norm_eps} were asked '
+            'for; positions are "sincos", "learned" or "rotary", registers at least 0, and '
+            "norm_eps above 0"
+        )
 
 
 @register_variants(
@@ -122,7 +63,8 @@ class ViT(TokenEncoder):
         mlp_ratio: Hidden features of a block's perceptron as a multiple of ``width``.
         qkv_bias: Whether queries, keys and values have a bias; MONAI's default is none.
         positions: "sincos" are computed for whatever grid comes; "learned" are those of ``patch``,
-            interpolated linearly to another grid.
+            interpolated linearly to another grid; "rotary" turn queries and keys by where they
+            are, an equal part of each head for each axis (arXiv:2104.09864).
         class_token: Whether a token that stands for the whole image goes first; then it is what
             ``embed`` returns, after the last norm, in place of the mean of all tokens.
         registers: Further tokens without a place, whose answer nobody asks for.
@@ -146,20 +88,19 @@ class ViT(TokenEncoder):
         heads: int = 6,
         mlp_ratio: float = 4.0,
         qkv_bias: bool = False,
-        positions: Literal["sincos", "learned"] = "sincos",
+        positions: Literal["sincos", "learned", "rotary"] = "sincos",
         class_token: bool = False,
         registers: int = 0,
         norm_eps: float = 1e-5,
         layer_scale: float | None = None,
     ) -> None:
         super().__init__()
-        if positions not in ("sincos", "learned") or registers < 0 or norm_eps <= 0:
-            raise ConfigError(
-                f'positions "{positions}", {registers} registers and norm_eps {norm_eps} were '
-                'asked for; positions are "sincos" or "learned", registers at least 0, and '
-                "norm_eps above 0"
-            )
+        _check(positions, registers, norm_eps)
         self._plan(patch, token, spatial_dims, (width, depth, heads))
+        self.head = width // heads
+        self.is_rotary = positions == "rotary"
+        if self.is_rotary:
+            check_pairs(width, heads)
         self.in_channels = in_channels
         # "none": MONAI's own sine and cosine take few widths and warn; ours are the same numbers
         self.patch_embedding = PatchEmbeddingBlock(
@@ -171,15 +112,21 @@ class ViT(TokenEncoder):
             pos_embed_type="none",
             spatial_dims=spatial_dims,
         )
+        if positions != "learned":
+            del self.patch_embedding.position_embeddings
         if positions == "sincos":
             # a buffer, because it is not learned, under the name of MONAI's parameter
-            del self.patch_embedding.position_embeddings
             self.patch_embedding.register_buffer(
                 "position_embeddings", sincos_positions(self.grid, width)
             )
         self.blocks = nn.ModuleList(
             make_block(
-                width, heads, int(width * mlp_ratio), qkv_bias=qkv_bias, layer_scale=layer_scale
+                width,
+                heads,
+                int(width * mlp_ratio),
+                qkv_bias=qkv_bias,
+                layer_scale=layer_scale,
+                is_rotary=self.is_rotary,
             )
             for _ in range(depth)
         )
@@ -227,19 +174,25 @@ class ViT(TokenEncoder):
         """Return what ``_encode`` does, with the tokens that stand for no place before the rest."""
         # MONAI's convolution, kernel equal to stride, is a product with the voxels of each token
         embedding = self._embedding
-        positions = self._positions(grid)
-        if visible is not None:
-            positions = gather_tokens(positions.expand(len(tokens), -1, -1), visible)
-        x = F.linear(tokens, embedding.weight.flatten(1), embedding.bias) + positions
+        x = F.linear(tokens, embedding.weight.flatten(1), embedding.bias)
+        if not self.is_rotary:
+            x = x + _of_visible(self._positions(grid), visible)
         if placeless := self._placeless():
             x = torch.cat([*(part.expand(len(x), -1, -1) for part in placeless), x], dim=1)
+        angles = [self._angles(grid, x, visible)] if self.is_rotary else []
         taken = []
         for index, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, *angles)
             if index in self.taken:
                 taken.append(x)
         taken[-1] = self.norm(x)
         return taken
+
+    def _angles(self, grid: Shape, x: Tensor, visible: Tensor | None) -> Tensor:
+        """Return by how much each token is turned; not at all if it stands for no place."""
+        angles = rotary_angles(grid, self.head, device=x.device)[None]
+        angles = _of_visible(angles, visible)
+        return F.pad(angles, (0, 0, x.shape[1] - angles.shape[1], 0)).unsqueeze(1)
 
     def _positions(self, grid: Shape) -> Tensor:
         """Return the stored positions if the grid is the usual one, and fitting ones otherwise."""
@@ -249,3 +202,10 @@ class ViT(TokenEncoder):
         if isinstance(stored, nn.Parameter):
             return resize_positions(stored, self.grid, grid)
         return sincos_positions(grid, self.channels[0], device=stored.device).to(stored.dtype)
+
+
+def _of_visible(tokens: Tensor, visible: Tensor | None) -> Tensor:
+    """Return what belongs to the tokens that are seen, of ``(1, tokens, …)`` for all images."""
+    if visible is None:
+        return tokens
+    return gather_tokens(tokens.expand(len(visible), -1, -1), visible)

@@ -155,7 +155,51 @@ def test_positions_that_grow_evenly_still_do_on_another_grid(grid):
     torch.testing.assert_close(resize_positions(shares[None], grid, wanted)[0], expected)
 
 
-@pytest.mark.parametrize("options", [{"positions": "rotary"}, {"registers": -1}, {"norm_eps": 0.0}])
+@pytest.mark.parametrize("options", [{"positions": "sines"}, {"registers": -1}, {"norm_eps": 0.0}])
 def test_options_that_mean_nothing_are_refused(options):
     with pytest.raises(ConfigError, match="positions are"):
         build(**options)
+
+
+@torch.no_grad()
+def test_rotary_attention_is_its_naive_loop():
+    """Pairs of features as complex numbers, turned by place times frequency, axis by axis."""
+    encoder = build(3, positions="rotary", class_token=True, heads=2).double()
+    attention, grid = encoder.blocks[0].attn, (2, 2, 4)
+    tokens = torch.randn(1, 17, 24, dtype=torch.float64)
+    angles = encoder._angles(grid, tokens, None)
+    found = attention(tokens, angles)[0]
+    places = [None, *itertools.product(*map(range, grid))]  # the class token has none
+    query, key, value = attention.qkv(tokens[0]).view(17, 3, 2, 12).unbind(1)
+    bands = [10000.0 ** (-n / 2) for n in range(2)]  # 12 features are 6 pairs, 2 an axis
+
+    def turned(row, place):
+        pairs = torch.view_as_complex(row.view(6, 2))
+        by = [at * band for at in place for band in bands] if place else [0.0] * 6
+        return pairs * torch.exp(1j * torch.tensor(by, dtype=torch.float64))
+
+    expected = torch.zeros(17, 2, 12, dtype=torch.float64)
+    for head, one in itertools.product(range(2), range(17)):
+        asked = turned(query[one, head], places[one])
+        scores = torch.stack(
+            [
+                (asked * turned(key[other, head], places[other]).conj()).real.sum()
+                for other in range(17)
+            ]
+        )
+        weights = (scores / 12**0.5).softmax(0)
+        expected[one, head] = weights @ value[:, head]
+    expected = attention.out_proj(expected.flatten(1))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_rotary_positions_take_any_grid_and_hold_nothing(scale):
+    encoder = build(3, positions="rotary", layer_scale=scale, registers=2)
+    assert not any("position" in name for name in encoder.state_dict())
+    assert encoder(torch.randn(1, 1, 16, 12, 8))[-1].shape == (1, 24, 4, 3, 2)
+    x = torch.randn(1, 1, 8, 8, 16)
+    assert not torch.allclose(encoder(x)[-1].flip(2), encoder(x.flip(2))[-1], atol=1e-3)
+    with pytest.raises(ConfigError, match="even number of features"):
+        build(3, positions="rotary", width=21, heads=3)

@@ -89,7 +89,7 @@ def _architecture(source: Source) -> tuple[str, dict[str, Any] | None]:
     if not isinstance(encoder, Primus):
         raise InputError(
             f'nnU-Net\'s pretrained trainer has no network like "{encoder.name}"; it reads '
-            "resenc_s, resenc_m, resenc_l and primus_s to primus_l. Take --to monai-bundle or "
+            "the encoders resenc_* and primus_s to primus_l. Take --to monai-bundle or "
             "torch-export"
         )
     changed = set(encoder.config) & {"width", "depth", "heads", "mlp_ratio"}
