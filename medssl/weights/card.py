@@ -10,11 +10,11 @@ __all__ = ["model_card"]
 def model_card(manifest: Manifest) -> str:
     """Return the ``README.md`` of an export, filled from its manifest."""
     training, contract = manifest.training, manifest.input
-    what = "encoder" if manifest.task is None else f"{manifest.task.name} network"
+    what = "An encoder" if manifest.task is None else f"A {manifest.task.name} network"
     recipe = "\n".join(f"| {key} | {value} |" for key, value in contract.recipe.items())
     return f"""# {manifest.title}
 
-A {what} of medssl {manifest.medssl_version}: `{manifest.encoder.name}`,
+{what} of medssl {manifest.medssl_version}: `{manifest.encoder.name}`,
 {manifest.file.tensors} tensors, {manifest.file.bytes / 1e6:.1f} MB.
 
 ## Use
@@ -38,12 +38,24 @@ Method `{training.method}`, {training.steps} steps, seed {training.seed}, {train
 volumes of {training.patients} patients ({training.data}); initial weights:
 {training.initial_weights}.
 
-## Licence and limits
+{_evidence(manifest)}## Licence and limits
 
 Weights: {manifest.licence.weights}. Commercial use: {manifest.licence.commercial_use}. Code:
 {manifest.licence.code}. Intended use: {manifest.intended_use} A network can remember its training
-data; ask the owner of the data before publishing this file.
+data; ask the owner of the data before publishing this file.{_limits(manifest)}
 """
+
+
+def _evidence(manifest: Manifest) -> str:
+    """Return what was measured, if anything was."""
+    if not manifest.evidence:
+        return ""
+    lines = "\n".join(f"- {line}" for line in manifest.evidence)
+    return f"## Measured\n\n{lines}\n\n"
+
+
+def _limits(manifest: Manifest) -> str:
+    return f"\n\n{manifest.limits}" if manifest.limits else ""
 
 
 def _usage(manifest: Manifest) -> str:

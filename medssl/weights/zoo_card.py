@@ -33,7 +33,7 @@ def zoo_card(entry: ZooEntry) -> str:
 | modalities | {", ".join(entry.modalities)} |
 | body region | {_or_unknown(entry.region)} |
 | paper | {entry.paper} |
-| code | {entry.repository} |
+| code | {entry.repository or "-"} |
 
 ## Licence
 
