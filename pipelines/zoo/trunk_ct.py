@@ -4,7 +4,7 @@
     python pipelines/zoo/trunk_ct.py --out work \\
         --real $DATA/example_ct.nii.gz $DATA/example_ct_dicom
 
-Pretrains by ``joint_trunk_ct_cpu.yaml`` on synthetic CT and on the volumes of ``--real``, without
+Pretrains by ``trunk_ct.yaml`` on synthetic CT and on the volumes of ``--real``, without
 labels; then, for each seed, fine-tunes five organs from three other labelled subjects, from these
 weights and from scratch with the same settings, and predicts subjects that no run has seen. Prints
 the mean Dice of both and their paired difference over subjects with a 95 % bootstrap interval, and
@@ -24,7 +24,7 @@ from medssl.io.atomic import write_text
 from medssl.weights.card import model_card
 from medssl.weights.manifest import LicenceRecord, read_manifest
 
-RECIPE = Path(__file__).resolve().parents[1] / "pretrain/joint_trunk_ct_cpu.yaml"
+RECIPE = Path(__file__).with_name("trunk_ct.yaml")
 DATA = "synthetic trunks, and two CT volumes among the test files of TotalSegmentator"
 LABELLED = 3
 FIRST_SUBJECT = {"unlabelled": 50_000, "labelled": 60_000, "held_out": 70_000}

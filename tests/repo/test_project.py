@@ -66,6 +66,6 @@ def test_every_pipeline_is_a_valid_configuration(path):
         pretrain_sections,
     )
 
-    sections = pretrain_sections() if path.parent.name == "pretrain" else finetune_sections()
+    sections = finetune_sections() if path.parent.name == "finetune" else pretrain_sections()
     configuration = load_configuration(path, {}, sections)
     assert load_configuration(configuration.to_dict(), {}, sections) == configuration
