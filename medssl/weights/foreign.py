@@ -201,7 +201,10 @@ def _refusal(shown: str, error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    text = str(error).strip()
+    if text.startswith("Weights only load failed"):  # and goes on about releases of PyTorch
+        return "its bytes are no pickle of tensors"
+    lines = text.splitlines()
     return (lines[0] if lines else type(error).__name__)[:120].rstrip(". ")
 
 
