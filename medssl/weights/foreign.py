@@ -202,7 +202,8 @@ def _refusal(shown: str, error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
-    if text.startswith("Weights only load failed"):  # and goes on about releases of PyTorch
+    # what torch says of other bytes is about its own releases, or a number
+    if isinstance(error, LookupError) or text.startswith("Weights only load failed"):
         return "its bytes are no pickle of tensors"
     lines = text.splitlines()
     return (lines[0] if lines else type(error).__name__)[:120].rstrip(". ")

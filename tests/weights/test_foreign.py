@@ -3,6 +3,7 @@
 import argparse
 import os
 import pickle
+import re
 import struct
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_a_truncated_file_is_refused(tmp_path, suffix):
         path.write_bytes(whole[:length])
         with pytest.raises(WeightsMismatchError, match="copy or download it again"):
             read_foreign(path)
+
+
+@pytest.mark.parametrize("content", [b"hello there", b"# a licence\n", b""])
+def test_a_file_of_something_else_is_refused_in_plain_words(tmp_path, content):
+    (tmp_path / "file.pt").write_bytes(content)
+    with pytest.raises(WeightsMismatchError, match="no whole weights file") as refused:
+        read_foreign(tmp_path / "file.pt")
+    assert "PyTorch 2.6" not in str(refused.value)
+    assert not re.search(r"\(\d+\)", str(refused.value))
 
 
 def test_a_header_longer_than_its_file_is_refused(tmp_path):
