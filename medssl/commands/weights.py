@@ -25,6 +25,7 @@ def convert(
     heads: int | None = None,
     encoder: str | None = None,
     accept: bool = False,
+    inflate: bool = False,
     allow: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> Path:
@@ -47,6 +48,8 @@ def convert(
             features, as published.
         encoder: For a file of no known family: what it is to fill, of medssl info --encoders.
         accept: Use the proposed mapping without asking; read it in a run without this first.
+        inflate: Make an encoder of volumes from planar convolutions: kernels are repeated along the
+            slices and divided by their number.
         allow: Patterns of tensors that may be missing or left over.
         overwrite: Replace an export that is there.
 
@@ -71,6 +74,7 @@ def convert(
         "heads": heads,
         "encoder": encoder,
         "accept": accept,
+        "inflate": inflate,
     }
     with CommandSession("convert", out=out, overwrite=overwrite, options=options) as session:
         from medssl.weights.convert.engine import convert as convert_content
@@ -84,6 +88,7 @@ def convert(
             patch=patch,
             heads=heads,
             encoder=encoder,
+            inflate=inflate,
             allow=allow,
         )
         _confirm(session, converted.report, is_accepted=accept)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from monai.networks.nets.resnet import ResNet as MonaiResNet
 
 from medssl.encoders import build_encoder
-from medssl.errors import WeightsMismatchError
+from medssl.errors import ConfigError, WeightsMismatchError
 from medssl.weights.convert.adapt import adapt_stem, resize_positions
 from medssl.weights.convert.checkpoint import open_checkpoint, root_of
 from medssl.weights.convert.engine import convert
@@ -256,3 +256,22 @@ def test_positions_move_to_another_grid_linearly():
     )
     with pytest.raises(WeightsMismatchError, match="make no grid"):
         resize_positions(positions, (4, 2, 3), (4, 2, 2))
+
+
+@torch.no_grad()
+def test_planar_kernels_are_inflated_and_see_alike_slices_as_one():
+    network = monai_resnet("basic", (1, 1, 1, 1), "B", dims=2, channels=3)
+    content = dict(network.state_dict())
+    planar = convert(content, in_channels=1)
+    volumes = convert(content, in_channels=1, inflate=True)
+    assert volumes.encoder.spatial_dims == 3
+    assert volumes.report.share == 1.0
+    assert "from 2D to 3D" in " ".join(volumes.report.adapted)
+    image = torch.randn(1, 1, 32, 32)
+    found = volumes.encoder(image[..., None].expand(-1, -1, -1, -1, 96))
+    # below the first stages the border, where slices end, has not reached the middle
+    for ours, expected in list(zip(found, planar.encoder(image), strict=True))[:2]:
+        middle = ours[..., ours.shape[-1] // 2]
+        torch.testing.assert_close(middle, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ConfigError, match="leave it out"):
+        convert({"state_dict": monai_resnet("basic", (1, 1, 1, 1), "B").state_dict()}, inflate=True)

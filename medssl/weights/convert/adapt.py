@@ -1,14 +1,18 @@
-"""Changes that let weights serve another input: channels of the stem, grid of the positions."""
+"""Changes that let weights serve another input: channels, another axis, grid of the positions."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from medssl.encoders import build_encoder
 from medssl.encoders.tokens import resize_positions as interpolate
-from medssl.errors import WeightsMismatchError
+from medssl.errors import ConfigError, WeightsMismatchError
+from medssl.weights.convert.proposal import Proposal
 
-__all__ = ["adapt_stem", "resize_positions"]
+__all__ = ["adapt_stem", "inflate_kernel", "inflated", "resize_positions", "with_channels"]
 
 
 def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
@@ -37,6 +41,19 @@ def adapt_stem(weight: Tensor, in_channels: int) -> Tensor:
     )
 
 
+def inflate_kernel(weight: Tensor, depth: int) -> Tensor:
+    """Return a planar kernel for volumes, repeated along the slices and divided by their number.
+
+    A volume whose slices are all alike gets the answer that one of them got (Carreira and Zisserman
+    2017, arXiv:1705.07750).
+
+    Args:
+        weight: ``(out, channels, x, y)``.
+        depth: Voxels of the kernel along the slices.
+    """
+    return weight.unsqueeze(-1).repeat(1, 1, 1, 1, depth) / depth
+
+
 def resize_positions(positions: Tensor, grid: tuple[int, ...], wanted: tuple[int, ...]) -> Tensor:
     """Return learned positions on another grid, interpolated linearly.
 
@@ -55,3 +72,49 @@ def resize_positions(positions: Tensor, grid: tuple[int, ...], wanted: tuple[int
     if grid == wanted:
         return positions
     return interpolate(positions, grid, wanted)
+
+
+def with_channels(proposal: Proposal, in_channels: int) -> Proposal:
+    """Return a proposal whose stem reads another number of channels, see :func:`adapt_stem`."""
+    stem = proposal.tensors.get(proposal.stem)
+    if stem is None or stem.shape[1] == in_channels:
+        return proposal
+    how = "repeated and divided" if stem.shape[1] == 1 else "summed"
+    return replace(
+        proposal,
+        config={**proposal.config, "in_channels": in_channels},
+        tensors={**proposal.tensors, proposal.stem: adapt_stem(stem, in_channels)},
+        adapted=(
+            *proposal.adapted,
+            f"{proposal.stem} {how}, from {stem.shape[1]} input channels to {in_channels}",
+        ),
+    )
+
+
+def inflated(proposal: Proposal) -> Proposal:
+    """Return a proposal for volumes, from one of convolutions on images.
+
+    Raises:
+        ConfigError: If it is of volumes already, or holds positions, which have no third axis.
+    """
+    if proposal.config.get("spatial_dims") != 2 or "token" in proposal.config:
+        raise ConfigError(
+            f"inflate makes volumes of planar convolutions, and a {proposal.family} encoder is not "
+            "made of these; leave it out"
+        )
+    config = {**proposal.config, "spatial_dims": 3}
+    with torch.device("meta"):
+        wanted = build_encoder(proposal.encoder, **config).state_dict()
+    tensors = {
+        name: inflate_kernel(tensor, wanted[name].shape[-1])
+        if tensor.ndim == 4 and name in wanted
+        else tensor
+        for name, tensor in proposal.tensors.items()
+    }
+    return replace(
+        proposal,
+        config=config,
+        tensors=tensors,
+        adapted=(*proposal.adapted, "kernels repeated along the slices and divided, from 2D to 3D"),
+        contract=replace(proposal.contract, patch=(96, 96, 96)),
+    )

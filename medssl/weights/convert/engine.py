@@ -7,7 +7,7 @@ handed out while a tensor of the encoder stays unfilled, unless it was named as 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medssl.encoders import Encoder, build_encoder
 from medssl.errors import ConfigError, WeightsMismatchError
-from medssl.weights.convert.adapt import adapt_stem
+from medssl.weights.convert.adapt import inflated, with_channels
 from medssl.weights.convert.checkpoint import Checkpoint, open_checkpoint
 from medssl.weights.convert.ctfm import propose_ctfm
 from medssl.weights.convert.generic import GENERIC, propose_generic
@@ -145,6 +145,7 @@ def convert(
     patch: Sequence[int] | None = None,
     heads: int | None = None,
     encoder: str | None = None,
+    inflate: bool = False,
     allow: Sequence[str] = (),
 ) -> Conversion:
     """Fill an encoder from what a foreign file holds.
@@ -158,6 +159,7 @@ def convert(
         heads: Attention heads of a vision transformer; by default the published number.
         encoder: For a file of no known family: what it is to fill. The mapping in the report is a
             proposal then, see :func:`propose_generic`.
+        inflate: Make an encoder of volumes from one of images, see :func:`inflate_kernel`.
         allow: Patterns of names in the encoder that may be missing, and of names in the file that
             may be left over.
 
@@ -173,7 +175,9 @@ def convert(
     )
     _refuse_idle(proposal, patch=None if patch is None else list(patch), heads=heads)
     if in_channels is not None:
-        proposal = _with_channels(proposal, in_channels)
+        proposal = with_channels(proposal, in_channels)
+    if inflate:
+        proposal = inflated(proposal)
     network = build_encoder(proposal.encoder, **proposal.config)
     wanted = network.state_dict()
     tensors = {
@@ -197,22 +201,6 @@ def _refuse_idle(proposal: Proposal, **asked: Any) -> None:
             f"{' and '.join(idle)} of a {proposal.family} encoder can't be chosen: the file fixes "
             "it, or it has none; leave it out"
         )
-
-
-def _with_channels(proposal: Proposal, in_channels: int) -> Proposal:
-    stem = proposal.tensors.get(proposal.stem)
-    if stem is None or stem.shape[1] == in_channels:
-        return proposal
-    how = "repeated and divided" if stem.shape[1] == 1 else "summed"
-    return replace(
-        proposal,
-        config={**proposal.config, "in_channels": in_channels},
-        tensors={**proposal.tensors, proposal.stem: adapt_stem(stem, in_channels)},
-        adapted=(
-            *proposal.adapted,
-            f"{proposal.stem} {how}, from {stem.shape[1]} input channels to {in_channels}",
-        ),
-    )
 
 
 def _account(
