@@ -36,14 +36,14 @@ MAE: dict[str, Any] = {
     "encoder": {"name": "vit_tiny", "token": 8},
     "data": {"patch": [48, 48, 48], "batch": 4, "workers": 0},
     "optim": {"lr": 1e-3, "weight_decay": 0.05, "betas": [0.9, 0.95], "warmup": 0.1},
-    "trainer": {"steps": 300, "log_every": 10, "monitor_every": 50},
+    "trainer": {"steps": 200, "log_every": 10, "monitor_every": 50},
 }
 SEGMENTATION: dict[str, Any] = {
     "task": {"name": "segmentation", "foreground": 0.5},
     "encoder": {"name": "resenc_xs"},
     "data": {"patch": [40, 40, 40], "batch": 2, "workers": 0, "spacing_mm": list(SPACING_MM)},
     "optim": {"lr": 2e-3, "warmup": 0.1, "ema": 0.95},
-    "trainer": {"steps": 90, "log_every": 5},
+    "trainer": {"steps": 150, "log_every": 5},
 }
 
 

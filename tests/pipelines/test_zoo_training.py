@@ -9,6 +9,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "pipelines/zoo/trunk_ct.py"
 
 def test_the_bundled_encoder_can_be_trained_again(monkeypatch, tmp_path):
     arguments = ["--out", str(tmp_path), "--subjects", "2", "--held-out", "1", "--seeds", "0"]
+    arguments += ["--asked", "3"]
     arguments += ["--trainer.steps", "2", "--trainer.monitor_every", "0"]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
     runpy.run_path(str(SCRIPT), run_name="__main__")
