@@ -23,22 +23,19 @@ from medssl.encoders.base import upsample_mask
 from medssl.encoders.masked_decoder import MaskedDecoder
 from medssl.encoders.tokens import map_to_tokens
 from medssl.losses.reconstruction import masked_mse
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.one_view import OneViewMethod
 from medssl.parts.group_masks import DisjointCells
 from medssl.parts.heads import mlp
 from medssl.parts.pictures import masking_picture
 from medssl.parts.teacher import Teacher
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
 from medssl.training.schedules import cosine_between
-from medssl.transforms.presets import gentle_geometry
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Batch, Losses, Picture
 
 __all__ = ["DMJD"]
 
 
-class DMJD(Method):
+class DMJD(OneViewMethod):
     """Masked modelling over disjoint masks, with distillation where the crop is visible.
 
     The exported encoder is the student's: it is the one that rebuilds.
@@ -53,8 +50,7 @@ class DMJD(Method):
         decoder_width: Channels of the decoder, where the encoder drops tokens.
         decoder_depth: Its blocks.
         head_width: Hidden features of the visible branch.
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Encoder, patch and share of body, see :class:`OneViewMethod`.
     """
 
     name: ClassVar[str] = "dmjd"
@@ -70,13 +66,11 @@ class DMJD(Method):
         decoder_width: int = 192,
         decoder_depth: int = 4,
         head_width: int = 512,
-        body_share: float = 0.3,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         self.masks = masks
         self.mask = DisjointCells(views=masks, ratio=mask_ratio, size=mask_size)
-        self.body_share = body_share
         self.momentum = momentum
         self.distillation_weight = distillation_weight
         self.decoder = MaskedDecoder(self.encoder, width=decoder_width, depth=decoder_depth)
@@ -90,14 +84,6 @@ class DMJD(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"mask_size": 4, "decoder_width": 32, "decoder_depth": 1, "head_width": 32}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; left stays left."""
-        return ViewRecipe.single(gentle_geometry())
 
     def loss(
         self,

@@ -18,22 +18,19 @@ from torch import Tensor
 from medssl.encoders.base import Encoder
 from medssl.encoders.tokens import gather_tokens, map_to_tokens, split_tokens, token_mask
 from medssl.losses.latent import Distance, latent_loss, variance_hinge
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.one_view import OneViewMethod
 from medssl.parts.blocks import BlockCells
 from medssl.parts.predictor import Predictor, cell_places
 from medssl.parts.teacher import Teacher
 from medssl.parts.view_sizes import coarsest_cells
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
 from medssl.training.schedules import cosine_between
-from medssl.transforms.presets import gentle_geometry
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Losses
 
 __all__ = ["JEPA"]
 
 
-class JEPA(Method):
+class JEPA(OneViewMethod):
     """Masked prediction in the space of features.
 
     Args:
@@ -46,8 +43,7 @@ class JEPA(Method):
         momentum: Of the teacher at the start; it ends at 1.
         distance: Between features: ``smooth`` (I-JEPA) or ``square``.
         variance_weight: Of a term that keeps predictions from being alike; 0 is off, as published.
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Encoder, patch and share of body, see :class:`OneViewMethod`.
 
     Raises:
         ConfigError: If the cells do not fit the encoder and the patch.
@@ -66,7 +62,6 @@ class JEPA(Method):
         momentum: float = 0.996,
         distance: Distance = "smooth",
         variance_weight: float = 0.0,
-        body_share: float = 0.3,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -75,7 +70,6 @@ class JEPA(Method):
         self.momentum = momentum
         self.distance: Distance = distance
         self.variance_weight = variance_weight
-        self.body_share = body_share
         self.predictor = Predictor(
             self.encoder.channels[-1], width=predictor_width, depth=predictor_depth
         )
@@ -85,14 +79,6 @@ class JEPA(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"predictor_width": 32, "predictor_depth": 2}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; left stays left."""
-        return ViewRecipe.single(gentle_geometry())
 
     def loss(
         self,

@@ -18,44 +18,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medssl.encoders.decoders import UNetDecoder
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.one_view import OneViewMethod
 from medssl.parts.pictures import beside_each_other
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
 from medssl.transforms.draws import host_generator
-from medssl.transforms.presets import genesis_corruption, gentle_geometry
-from medssl.transforms.views import ViewRecipe
+from medssl.transforms.presets import genesis_corruption
 from medssl.types import Batch, Losses, Picture
 
 __all__ = ["ModelsGenesis"]
 
 
-class ModelsGenesis(Method):
+class ModelsGenesis(OneViewMethod):
     """Restoring a corrupted crop with a U-Net over the encoder.
 
     The decoder is the one that segmentation uses.
 
     Args:
         inner_share: Share of the painted crops that are painted in boxes, the rest around them.
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Encoder, patch and share of body, see :class:`OneViewMethod`.
     """
 
     name: ClassVar[str] = "models_genesis"
 
-    def __init__(self, *, inner_share: float = 0.2, body_share: float = 0.3, **shared: Any) -> None:
+    def __init__(self, *, inner_share: float = 0.2, **shared: Any) -> None:
         super().__init__(**shared)
-        self.body_share = body_share
         self.corruption = genesis_corruption(inner_share=inner_share)
         self.decoder = UNetDecoder(self.encoder, self.encoder.in_channels)
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; the loss corrupts it."""
-        return ViewRecipe.single(gentle_geometry())
 
     def loss(
         self,

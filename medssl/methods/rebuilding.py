@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from medssl.losses.reconstruction import masked_mse
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.one_view import OneViewMethod
 from medssl.parts.pictures import masking_picture
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
-from medssl.transforms.presets import gentle_geometry
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Batch, Losses, Picture
 
 __all__ = ["RebuildingMethod"]
 
 
-class RebuildingMethod(Method):
-    """A method that says in :meth:`rebuild` what it hides and how it answers.
-
-    Args:
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
-    """
-
-    def __init__(self, *, body_share: float = 0.3, **shared: Any) -> None:
-        super().__init__(**shared)
-        self.body_share = body_share
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; left stays left."""
-        return ViewRecipe.single(gentle_geometry())
+class RebuildingMethod(OneViewMethod):
+    """A method that says in :meth:`rebuild` what it hides and how it answers."""
 
     def rebuild(self, volume: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Hide a part of a volume and rebuild it.

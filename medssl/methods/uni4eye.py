@@ -22,19 +22,16 @@ from medssl.encoders.base import upsample_mask
 from medssl.encoders.masked_decoder import MaskedDecoder
 from medssl.errors import ConfigError
 from medssl.losses.reconstruction import gradient_map, masked_mse
-from medssl.methods.base import Method, Targets
+from medssl.methods.base import Targets
+from medssl.methods.one_view import OneViewMethod
 from medssl.parts.masking import RandomCells
 from medssl.parts.pictures import beside_each_other
-from medssl.sampling.body import Body
-from medssl.sampling.places import Sampler
-from medssl.transforms.presets import gentle_geometry
-from medssl.transforms.views import ViewRecipe
 from medssl.types import Batch, Losses, Picture
 
 __all__ = ["Uni4Eye"]
 
 
-class Uni4Eye(Method):
+class Uni4Eye(OneViewMethod):
     """Masked modelling of volumes and slices, with two decoders.
 
     Args:
@@ -45,8 +42,7 @@ class Uni4Eye(Method):
         gradient_weight: Of the edges' error.
         decoder_width: Channels of each decoder, where the encoder drops tokens.
         decoder_depth: Its blocks.
-        body_share: Least share of body in a crop.
-        **shared: Encoder and patch, see :class:`Method`.
+        **shared: Encoder, patch and share of body, see :class:`OneViewMethod`.
 
     Raises:
         ConfigError: If the encoder is planar.
@@ -63,7 +59,6 @@ class Uni4Eye(Method):
         gradient_weight: float = 1.0,
         decoder_width: int = 192,
         decoder_depth: int = 2,
-        body_share: float = 0.3,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -76,7 +71,6 @@ class Uni4Eye(Method):
             raise ConfigError(f"planar_share was {planar_share}; a share lies between 0 and 1")
         self.planar_share = planar_share
         self.gradient_weight = gradient_weight
-        self.body_share = body_share
         self.thickness = self.encoder.strides[-1][-1]
         self.cubes = RandomCells(ratio=mask_ratio, size=mask_size)
         self.squares = RandomCells(ratio=mask_ratio, size=(mask_size, mask_size, self.thickness))
@@ -88,14 +82,6 @@ class Uni4Eye(Method):
     def tiny(cls) -> dict[str, Any]:
         """Return the options of tests."""
         return {"mask_size": 4, "decoder_width": 32, "decoder_depth": 1}
-
-    def places(self) -> Sampler:
-        """Look where there is body."""
-        return Body(share=self.body_share)
-
-    def views(self) -> ViewRecipe:
-        """One view, turned and scaled a little; left stays left."""
-        return ViewRecipe.single(gentle_geometry())
 
     def loss(
         self,
